@@ -1,0 +1,111 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { parseAddress } from '../config/address.ts';
+import { ConfigError } from '../config/load.ts';
+import { ListenError } from '../listen-error.ts';
+import { check } from './check.ts';
+import { printEnvoyConfig } from './envoy.ts';
+import { serve } from './serve.ts';
+import { UsageError } from './usage-error.ts';
+
+/** The world as a command sees it. */
+export interface CliContext {
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream;
+  readonly env: NodeJS.ProcessEnv;
+  /** Aborted when the program is to stop. */
+  readonly signal: AbortSignal;
+}
+
+export const EXIT_OK = 0;
+export const EXIT_FAILED = 1;
+/** Wrong use of the command line, or a bad config file. */
+export const EXIT_WRONG_USE = 2;
+
+const DEFAULT_CONFIG_FILE = 'site.yaml';
+
+/** Runs one command. @returns the exit code; errors become one line each on stderr, never a stack trace. */
+export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
+  try {
+    await createProgram(context).parseAsync(args, { from: 'user' });
+    return EXIT_OK;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_WRONG_USE;
+    return report(error, context);
+  }
+}
+
+function createProgram(context: CliContext): Command {
+  const program = new Command('site-persistence')
+    .description('Sends every request to the site that owns its session: an ext_proc sidecar for Envoy.')
+    .version(packageVersion())
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+    })
+    .showHelpAfterError('(see site-persistence --help)')
+    .addHelpText('after', '\nExit codes: 0 fine, 1 it failed, 2 wrong use or bad config.');
+
+  command(program, 'serve')
+    .description("run the sidecar beside this site's Envoy, until SIGTERM or SIGINT")
+    .option('--listen <address>', "instead of the config's listen: host:port or unix:/path")
+    .option('--ops-listen <address>', "instead of the config's ops_listen: host:port or unix:/path")
+    .addHelpText('after', '\nLOG_LEVEL sets how much is logged: error, warn, info (default) or debug.')
+    .action((options: { config: string; listen?: string; opsListen?: string }) =>
+      serve(
+        {
+          configFile: options.config,
+          listen: addressOption('--listen', options.listen),
+          opsListen: addressOption('--ops-listen', options.opsListen),
+        },
+        context,
+      ),
+    );
+
+  command(program, 'envoy')
+    .description("print the complete Envoy bootstrap for this site, from the site's config file")
+    .addHelpText('after', '\nTo use it: site-persistence envoy --config site.yaml > envoy.yaml && envoy -c envoy.yaml')
+    .action((options: { config: string }) => printEnvoyConfig(options.config, context));
+
+  command(program, 'check')
+    .description('check a config file and say what it means')
+    .action((options: { config: string }) => check(options.config, context));
+
+  return program;
+}
+
+function command(program: Command, name: string): Command {
+  return program
+    .command(name)
+    .option('-c, --config <file>', "the site's config file", DEFAULT_CONFIG_FILE)
+    .allowExcessArguments(false);
+}
+
+function addressOption(flag: string, value: string | undefined) {
+  if (value === undefined) return undefined;
+  try {
+    return parseAddress(value);
+  } catch (error) {
+    throw new UsageError(`${flag} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function report(error: unknown, context: CliContext): number {
+  if (error instanceof ConfigError || error instanceof UsageError) {
+    context.stderr.write(`${error.message}\n`);
+    return EXIT_WRONG_USE;
+  }
+  if (error instanceof ListenError) {
+    context.stderr.write(`${error.message}\n`);
+    return EXIT_FAILED;
+  }
+  const reason = error instanceof Error ? (context.env['LOG_LEVEL'] === 'debug' ? error.stack : error.message) : error;
+  context.stderr.write(`site-persistence: unexpected failure: ${String(reason)}\n`);
+  return EXIT_FAILED;
+}
+
+function packageVersion(): string {
+  const file: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return typeof file === 'object' && file !== null && 'version' in file ? String(file.version) : 'unknown';
+}

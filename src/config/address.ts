@@ -1,0 +1,59 @@
+/** A TCP address or a Unix socket. IPv6 hosts are kept without brackets. */
+export type Address = TcpAddress | { readonly kind: 'unix'; readonly path: string };
+
+export interface TcpAddress {
+  readonly kind: 'tcp';
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Linux's `sun_path` holds 108 bytes with its NUL; a longer path fails at bind time with an error nobody understands. */
+const MAX_UNIX_PATH_BYTES = 107;
+
+const HOST_NAME =
+  /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$/;
+
+/**
+ * Parses `host:port`, `[ipv6]:port` or `unix:/path`.
+ * @throws Error whose message says what to write instead.
+ */
+export function parseAddress(text: string): Address {
+  if (!text.startsWith('unix:')) return parseTcpAddress(text, 'host:port or unix:/path');
+  const path = text.slice('unix:'.length);
+  if (!path.startsWith('/')) throw new Error('a Unix socket is written unix:/absolute/path');
+  if (Buffer.byteLength(path) > MAX_UNIX_PATH_BYTES) {
+    throw new Error(`a Unix socket's path can have at most ${MAX_UNIX_PATH_BYTES} bytes`);
+  }
+  return { kind: 'unix', path };
+}
+
+/** Parses `host:port` or `[ipv6]:port`. @throws Error whose message says what to write instead. */
+export function parseTcpAddress(text: string, form = 'host:port'): TcpAddress {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || (match?.[1] === undefined && !HOST_NAME.test(host))) {
+    throw new Error(`write ${form}, such as 127.0.0.1:9002`);
+  }
+  if (port < 1 || port > 65535) throw new Error('a port is a number from 1 to 65535');
+  return { kind: 'tcp', host, port };
+}
+
+/** Parses `http://host:port` or `unix:/path`. @throws Error whose message says what to write instead. */
+export function parseAdminAddress(text: string): Address {
+  if (text.startsWith('unix:')) return parseAddress(text);
+  const match = /^http:\/\/([^/]+)\/?$/.exec(text);
+  if (match?.[1] === undefined) throw new Error('write http://host:port or unix:/path');
+  return parseTcpAddress(match[1], 'http://host:port or unix:/path');
+}
+
+/** The text form that {@link parseAddress} reads; also what grpc-js binds to. */
+export function formatAddress(address: Address): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** Whether the host needs no name lookup. */
+export function isIpAddress(host: string): boolean {
+  return host.includes(':') || /^\d+(\.\d+){3}$/.test(host);
+}

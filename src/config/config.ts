@@ -1,0 +1,86 @@
+import type { Address, TcpAddress } from './address.ts';
+
+/** A site's whole configuration: checked, defaults filled in, durations in milliseconds. See README for each key. */
+export interface Config {
+  readonly site: string;
+  readonly listen: Address;
+  readonly opsListen: Address;
+  readonly statusUri: string;
+  readonly onOwnerDown: OnOwnerDown;
+  readonly bothCookies: BothCookies;
+  readonly health: HealthConfig;
+  readonly localPool: LocalPoolConfig;
+  readonly remotePools: readonly RemotePoolConfig[];
+  readonly envoy: EnvoyConfig;
+}
+
+/** What happens to a session whose owner is down. */
+export type OnOwnerDown = 'adopt' | 'keep' | 'refuse';
+
+/** Whose session it is when a request carries both the local and a remote site's cookie. */
+export type BothCookies = 'remote' | 'local';
+
+export interface HealthConfig {
+  readonly pollIntervalMs: number;
+  readonly staleAfterMs: number;
+  readonly holdUpMs: number;
+}
+
+export interface LocalPoolConfig {
+  /** Envoy's name of the cluster. */
+  readonly cluster: string;
+  readonly cookie: CookieConfig;
+  /** The pool is up with at least this many healthy servers. */
+  readonly minUp: number;
+  /** Empty where the operator's own Envoy config lists them. */
+  readonly servers: readonly TcpAddress[];
+  readonly healthCheck: HealthCheckConfig;
+}
+
+export interface RemotePoolConfig {
+  readonly site: string;
+  readonly cluster: string;
+  readonly cookie: CookieConfig;
+  readonly minUp: number;
+  /** The other site's virtual IP; empty where the operator's own Envoy config has it. */
+  readonly servers: readonly TcpAddress[];
+  readonly healthCheck: { readonly intervalMs: number };
+  readonly tls: TlsConfig | null;
+}
+
+export interface CookieConfig {
+  readonly name: string;
+  readonly path: string;
+  readonly domain: string | null;
+  /** How long the browser keeps it; null for as long as it runs (a session cookie). */
+  readonly ttlMs: number | null;
+  readonly sameSite: 'Strict' | 'Lax' | 'None' | null;
+  readonly secure: boolean;
+}
+
+export interface HealthCheckConfig {
+  /** Null: a TCP connection is enough. */
+  readonly path: string | null;
+  readonly intervalMs: number;
+}
+
+export interface TlsConfig {
+  readonly sni: string;
+  /** Null: the system's CA certificates. */
+  readonly caFile: string | null;
+  /** The client certificate, where the other site wants one. */
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
+}
+
+export const ENVOY_VERSIONS = ['1.36', '1.37', '1.38', '1.39', '1.40'] as const;
+export type EnvoyVersion = (typeof ENVOY_VERSIONS)[number];
+
+export interface EnvoyConfig {
+  readonly admin: Address;
+  /** Null where the operator brings their own Envoy config. */
+  readonly listen: TcpAddress | null;
+  readonly sidecars: readonly Address[];
+  readonly version: EnvoyVersion;
+  readonly fastPath: boolean;
+}

@@ -1,0 +1,248 @@
+import { z } from 'zod';
+import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
+import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
+import { parseDurationMs } from './duration.ts';
+
+/** The decision keeps the cookies of a request as bits of a small integer, and a reply for each set of them. */
+const MAX_REMOTE_POOLS = 8;
+
+/** Names that mean something else where a site's name would stand (the owner of a request without a session). */
+const RESERVED_SITE_NAMES = ['none'];
+
+/** A mapping that refuses unknown keys and says which ones there are. */
+function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
+  const known = Object.keys(shape);
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys' ? `unknown key; the keys here are ${known.join(', ')}` : undefined,
+  });
+}
+
+function text(pattern: RegExp, what: string) {
+  return z.string().regex(pattern, { error: `is not ${what}` });
+}
+
+/** A string read by a parser whose errors say what to write instead. */
+function parsed<T>(parse: (text: string) => T) {
+  return z.string().transform((value, context): T => {
+    try {
+      return parse(value);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      context.addIssue({ code: 'custom', message: reason, input: value });
+      return z.NEVER;
+    }
+  });
+}
+
+// Everything below ends up in a header, an Envoy config or a file path. Envoy answers 500 to a reply with a control
+// character in a header value, whatever the failure mode, so nothing of the kind may get past this file.
+const siteName = text(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+  'a site name: up to 63 letters, digits, dots, dashes or underscores, such as east',
+).refine((name) => !RESERVED_SITE_NAMES.includes(name), { error: 'is reserved; choose another site name' });
+const clusterName = text(
+  /^[A-Za-z0-9_][A-Za-z0-9_.:|/-]{0,127}$/,
+  'a cluster name: letters, digits and _ . : | / - only, such as local_pool',
+);
+const cookieName = text(
+  /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/,
+  "a cookie name: letters, digits and !#$%&'*+-.^_`|~ only (RFC 6265)",
+);
+const cookiePath = text(/^\/[\x21-\x3a\x3c-\x7e]*$/, 'a cookie path: it starts with / and has no space or semicolon');
+const cookieDomain = text(/^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/, 'a cookie domain, such as example.com');
+const uriPath = text(
+  /^\/[A-Za-z0-9/._~!$&'()*+,;=:@-]*$/,
+  'a path: it starts with / and has no query and no %-escapes',
+);
+const filePath = text(/^[^\0\n\r]+$/, 'a file path');
+
+const address = parsed(parseAddress);
+const tcpAddress = parsed((value) => parseTcpAddress(value));
+const duration = parsed(parseDurationMs);
+
+function durationOfAtLeast(minMs: number, written: string) {
+  return duration.refine((ms) => ms >= minMs, { error: `is too short: at least ${written}` });
+}
+
+const cookieSettings = mapping({
+  name: cookieName,
+  path: cookiePath.default('/'),
+  domain: cookieDomain.nullable().default(null),
+  ttl: durationOfAtLeast(1_000, '1s').nullable().default(null),
+  same_site: z.enum(['Strict', 'Lax', 'None']).nullable().default(null),
+  secure: z.boolean().default(false),
+}).superRefine((cookie, context) => {
+  // Browsers drop such cookies without a word, and with them the session.
+  const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
+  if (cookie.same_site === 'None' && !cookie.secure)
+    refuse('same_site', 'None needs secure: true, or browsers drop it');
+  if (cookie.name.startsWith('__Secure-') && !cookie.secure) refuse('name', 'the prefix __Secure- needs secure: true');
+  if (cookie.name.startsWith('__Host-') && !(cookie.secure && cookie.path === '/' && cookie.domain === null)) {
+    refuse('name', 'the prefix __Host- needs secure: true, path: / and no domain');
+  }
+});
+
+/** `cookie: NAME` or a mapping. */
+const cookie = z
+  .preprocess((value) => (typeof value === 'string' ? { name: value } : value), cookieSettings)
+  .transform(
+    (value): CookieConfig => ({
+      name: value.name,
+      path: value.path,
+      domain: value.domain,
+      ttlMs: value.ttl,
+      sameSite: value.same_site,
+      secure: value.secure,
+    }),
+  );
+
+const minUp = z.int().min(1, { error: 'must be at least 1' }).default(1);
+const servers = z.array(tcpAddress).default([]);
+const checkInterval = durationOfAtLeast(100, '100ms').default(1_000);
+
+const localPool = mapping({
+  cluster: clusterName,
+  cookie,
+  min_up: minUp,
+  servers,
+  health_check: mapping({ path: uriPath.nullable().default(null), interval: checkInterval }).prefault({}),
+}).transform((pool) => ({
+  cluster: pool.cluster,
+  cookie: pool.cookie,
+  minUp: pool.min_up,
+  servers: pool.servers,
+  healthCheck: { path: pool.health_check.path, intervalMs: pool.health_check.interval },
+}));
+
+const tls = mapping({
+  sni: text(/^[A-Za-z0-9._-]{1,253}$/, 'a host name'),
+  ca_file: filePath.nullable().default(null),
+  cert_file: filePath.nullable().default(null),
+  key_file: filePath.nullable().default(null),
+})
+  .refine((value) => (value.cert_file === null) === (value.key_file === null), {
+    error: 'cert_file and key_file go together: give both or neither',
+  })
+  .transform((value) => ({
+    sni: value.sni,
+    caFile: value.ca_file,
+    certFile: value.cert_file,
+    keyFile: value.key_file,
+  }));
+
+const remotePool = mapping({
+  site: siteName,
+  cluster: clusterName,
+  cookie,
+  min_up: minUp,
+  servers,
+  health_check: mapping({ interval: checkInterval }).prefault({}),
+  tls: tls.nullable().default(null),
+}).transform((pool) => ({
+  site: pool.site,
+  cluster: pool.cluster,
+  cookie: pool.cookie,
+  minUp: pool.min_up,
+  servers: pool.servers,
+  healthCheck: { intervalMs: pool.health_check.interval },
+  tls: pool.tls,
+}));
+
+const health = mapping({
+  poll_interval: durationOfAtLeast(10, '10ms').default(250),
+  stale_after: durationOfAtLeast(100, '100ms').default(3_000),
+  hold_up: duration.default(0),
+})
+  .refine((value) => value.stale_after >= 2 * value.poll_interval, {
+    error: 'must be at least twice poll_interval, or one late answer makes health unknown',
+    path: ['stale_after'],
+  })
+  .transform((value) => ({
+    pollIntervalMs: value.poll_interval,
+    staleAfterMs: value.stale_after,
+    holdUpMs: value.hold_up,
+  }));
+
+// YAML reads an unquoted 1.40 as the number 1.4, which is no version of Envoy; only the text is accepted.
+const envoyVersion = z
+  .string({ error: 'must be quoted, such as "1.40": YAML reads 1.40 as the number 1.4' })
+  .pipe(z.enum(ENVOY_VERSIONS, { error: `must be one of ${ENVOY_VERSIONS.join(', ')}` }));
+
+const envoy = mapping({
+  admin: parsed(parseAdminAddress).prefault('http://127.0.0.1:9901'),
+  listen: tcpAddress.nullable().default(null),
+  sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
+  version: envoyVersion.default('1.40'),
+  fast_path: z.boolean().default(false),
+});
+
+/** The config file's shape: from what YAML gives to {@link Config}. */
+export const configSchema = mapping({
+  site: siteName,
+  listen: address.prefault('127.0.0.1:9002'),
+  ops_listen: address.prefault('127.0.0.1:9003'),
+  status_uri: uriPath.default('/local_pool_status'),
+  on_owner_down: z.enum(['adopt', 'keep', 'refuse']).default('adopt'),
+  both_cookies: z.enum(['remote', 'local']).default('remote'),
+  health: health.prefault({}),
+  local_pool: localPool,
+  remote_pools: z
+    .array(remotePool)
+    .min(1, { error: 'must name at least one other site' })
+    .max(MAX_REMOTE_POOLS, { error: `can name at most ${MAX_REMOTE_POOLS} other sites` }),
+  envoy: envoy.prefault({}),
+})
+  .superRefine(refuseDuplicates)
+  .transform((file): Config => {
+    const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
+    return {
+      site: file.site,
+      listen: file.listen,
+      opsListen: file.ops_listen,
+      statusUri: file.status_uri,
+      onOwnerDown: file.on_owner_down,
+      bothCookies: file.both_cookies,
+      health: file.health,
+      localPool: file.local_pool,
+      remotePools: file.remote_pools,
+      envoy: {
+        admin: file.envoy.admin,
+        listen: file.envoy.listen,
+        sidecars,
+        version: file.envoy.version,
+        fastPath: file.envoy.fast_path,
+      },
+    };
+  });
+
+interface NamedPools {
+  readonly site: string;
+  readonly local_pool: { readonly cluster: string; readonly cookie: CookieConfig };
+  readonly remote_pools: readonly { readonly site: string; readonly cluster: string; readonly cookie: CookieConfig }[];
+}
+
+/** A name used twice would make two sites one: the second never gets a request. */
+function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): void {
+  const seen = {
+    site: new Map([[file.site, 'site']]),
+    cluster: new Map([[file.local_pool.cluster, 'local_pool.cluster']]),
+    cookie: new Map([[file.local_pool.cookie.name, 'local_pool.cookie']]),
+  };
+  file.remote_pools.forEach((pool, index) => {
+    const names = { site: pool.site, cluster: pool.cluster, cookie: pool.cookie.name };
+    for (const key of ['site', 'cluster', 'cookie'] as const) {
+      const first = seen[key].get(names[key]);
+      if (first === undefined) {
+        seen[key].set(names[key], `remote_pools[${index}].${key}`);
+      } else {
+        context.addIssue({
+          code: 'custom',
+          path: ['remote_pools', index, key],
+          message: `is the same as ${first}: each site needs its own`,
+          input: names[key],
+        });
+      }
+    }
+  });
+}

@@ -1,0 +1,33 @@
+import type { Address } from '../config/address.ts';
+import type { Config } from '../config/config.ts';
+import { GRACEFUL_CLOSE_FLAG } from '../ext-proc/graceful-close-flag.ts';
+import { renderAddress, renderClusters } from './clusters.ts';
+import type { JsonObject } from './json.ts';
+import { renderListener } from './listener.ts';
+import { hasSafeGracefulClose } from './versions.ts';
+
+/**
+ * The complete Envoy bootstrap of a site. Pure; names come from the same config as the sidecar's, so they can't differ.
+ * @throws Error when the config lacks `envoy.listen`; loading it for rendering makes sure that it does not
+ */
+export function renderBootstrap(config: Config): JsonObject {
+  if (config.envoy.listen === null) throw new Error('envoy.listen is needed to render an Envoy config');
+  return {
+    node: { id: `${config.site}-edge`, cluster: config.site },
+    admin: { address: renderAdminAddress(config.envoy.admin) },
+    ...(hasSafeGracefulClose(config.envoy.version) ? { layered_runtime: gracefulClose() } : {}),
+    static_resources: {
+      listeners: [renderListener(config, config.envoy.listen)],
+      clusters: renderClusters(config),
+    },
+  };
+}
+
+function renderAdminAddress(admin: Address): JsonObject {
+  // For the owner and the group only: who can write to it can stop Envoy.
+  return admin.kind === 'unix' ? { pipe: { path: admin.path, mode: 0o660 } } : renderAddress(admin);
+}
+
+function gracefulClose(): JsonObject {
+  return { layers: [{ name: 'site_persistence', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] };
+}

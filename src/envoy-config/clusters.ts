@@ -1,0 +1,229 @@
+import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
+import type { Config, LocalPoolConfig, RemotePoolConfig, TlsConfig } from '../config/config.ts';
+import { formatProtoDuration } from '../config/duration.ts';
+import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
+import { HOP_HEADER } from '../headers.ts';
+import { type JsonObject, typed } from './json.ts';
+import { SIDECAR_CLUSTER, withFallback } from './names.ts';
+import { hasPriorityGroups } from './versions.ts';
+
+/** A SYN that got lost is sent again after 1 s: a shorter time-out would make one lost packet a failover. */
+const CONNECT_TIMEOUT = '2.5s';
+
+/** High enough to be no limit: what Envoy refuses here is a request lost, or a decision skipped. */
+const NO_LIMIT = 1_000_000;
+
+/** The pools, each remote pool's fallback, and the sidecars. */
+export function renderClusters(config: Config): JsonObject[] {
+  return [
+    localCluster(config),
+    ...config.remotePools.map((pool) => remoteCluster(config, pool)),
+    ...config.remotePools.map((pool) => fallbackCluster(pool, config.localPool)),
+    sidecarCluster(config.envoy.sidecars),
+  ];
+}
+
+function localCluster(config: Config): JsonObject {
+  const { healthCheck } = config.localPool;
+  const check =
+    healthCheck.path === null
+      ? { tcp_health_check: {} }
+      : {
+          http_health_check: {
+            path: healthCheck.path,
+            // An unexpected status counts towards unhealthy_threshold instead of taking the server out at once.
+            retriable_statuses: [{ start: 500, end: 600 }],
+          },
+        };
+  return {
+    name: config.localPool.cluster,
+    ...endpoints(config.localPool.cluster, config.localPool.servers),
+    connect_timeout: CONNECT_TIMEOUT,
+    lb_policy: 'LEAST_REQUEST',
+    ...poolDefaults(),
+    health_checks: [{ ...checkTiming(healthCheck.intervalMs), unhealthy_threshold: 2, ...check }],
+    ...(hasPriorityGroups(config.envoy.version) ? {} : { outlier_detection: ejectDeadServers() }),
+  };
+}
+
+/**
+ * Where a retry can't leave the local pool, a server that refuses connections must be out before the health check
+ * says so: until then each request that meets it is lost when all servers are dead.
+ */
+function ejectDeadServers(): JsonObject {
+  return {
+    split_external_local_origin_errors: true,
+    consecutive_local_origin_failure: 1,
+    enforcing_consecutive_local_origin_failure: 100,
+    // Answers of the application, 5xx as well, are its own business.
+    enforcing_consecutive_5xx: 0,
+    enforcing_consecutive_gateway_failure: 0,
+    enforcing_success_rate: 0,
+    enforcing_local_origin_success_rate: 0,
+    max_ejection_percent: 100,
+    interval: '1s',
+    // Longer than two health checks take: ending sooner it would bring dead servers back for a moment.
+    base_ejection_time: '5s',
+    max_ejection_time: '5s',
+  };
+}
+
+/** Another site's virtual IP; its health is what that site's status URI says. */
+function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
+  return {
+    name: pool.cluster,
+    ...endpoints(pool.cluster, pool.servers),
+    connect_timeout: CONNECT_TIMEOUT,
+    ...poolDefaults(),
+    health_checks: [
+      {
+        ...checkTiming(pool.healthCheck.intervalMs),
+        // For lost packets and refused connections. The 503 of a site that is down takes it out at once.
+        unhealthy_threshold: 2,
+        http_health_check: {
+          path: config.statusUri,
+          // A draining site says 503 to the world and 200 to a site that keeps its sessions.
+          request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
+        },
+      },
+    ],
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        {
+          explicit_http_config: { http_protocol_options: {} },
+          // On a retry from the local pool, when the route that adds the header was not the one taken.
+          http_filters: [
+            {
+              name: 'envoy.filters.http.header_mutation',
+              typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+                mutations: { request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] },
+              }),
+            },
+            {
+              name: 'envoy.filters.http.upstream_codec',
+              typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
+            },
+          ],
+        },
+      ),
+    },
+    ...(pool.tls === null ? {} : { transport_socket: tlsSocket(pool.tls) }),
+  };
+}
+
+function fallbackCluster(pool: RemotePoolConfig, local: LocalPoolConfig): JsonObject {
+  return {
+    name: withFallback(pool),
+    connect_timeout: CONNECT_TIMEOUT,
+    lb_policy: 'CLUSTER_PROVIDED',
+    circuit_breakers: noLimits(),
+    cluster_type: {
+      name: 'envoy.clusters.aggregate',
+      typed_config: typed('envoy.extensions.clusters.aggregate.v3.ClusterConfig', {
+        clusters: [pool.cluster, local.cluster],
+      }),
+    },
+  };
+}
+
+function sidecarCluster(sidecars: readonly Address[]): JsonObject {
+  return {
+    name: SIDECAR_CLUSTER,
+    ...endpoints(SIDECAR_CLUSTER, sidecars),
+    connect_timeout: '0.25s',
+    lb_policy: 'LEAST_REQUEST',
+    ...poolDefaults(),
+    // A hung sidecar costs each request message_timeout until this takes it out; a stopping one says NOT_SERVING.
+    health_checks: [
+      {
+        timeout: '0.5s',
+        interval: '0.5s',
+        no_traffic_interval: '0.5s',
+        unhealthy_interval: '0.25s',
+        unhealthy_threshold: 2,
+        healthy_threshold: 1,
+        grpc_health_check: { service_name: EXT_PROC_SERVICE },
+      },
+    ],
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        { explicit_http_config: { http2_protocol_options: {} } },
+      ),
+    },
+  };
+}
+
+function poolDefaults(): JsonObject {
+  return {
+    // Never "panic": with no server up Envoy would send requests to servers that it knows are down.
+    common_lb_config: { healthy_panic_threshold: { value: 0 } },
+    circuit_breakers: noLimits(),
+  };
+}
+
+function noLimits(): JsonObject {
+  return {
+    thresholds: [
+      { max_connections: NO_LIMIT, max_pending_requests: NO_LIMIT, max_requests: NO_LIMIT, max_retries: NO_LIMIT },
+    ],
+  };
+}
+
+/** Checks as often with traffic as without, and at once again after a failure. */
+function checkTiming(intervalMs: number): JsonObject {
+  const interval = formatProtoDuration(intervalMs);
+  return {
+    timeout: '1s',
+    interval,
+    no_traffic_interval: interval,
+    unhealthy_edge_interval: formatProtoDuration(Math.min(intervalMs, 250)),
+    healthy_threshold: 1,
+  };
+}
+
+function endpoints(name: string, addresses: readonly Address[]): JsonObject {
+  const needsDns = addresses.some((address) => address.kind === 'tcp' && !isIpAddress(address.host));
+  return {
+    type: needsDns ? 'STRICT_DNS' : 'STATIC',
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: addresses.map((address) => ({ endpoint: { address: renderAddress(address) } })) }],
+    },
+  };
+}
+
+/** An address in Envoy's form. */
+export function renderAddress(address: Address | TcpAddress): JsonObject {
+  if (address.kind === 'unix') return { pipe: { path: address.path } };
+  return { socket_address: { address: address.host, port_value: address.port } };
+}
+
+function tlsSocket(tls: TlsConfig): JsonObject {
+  const certificate =
+    tls.certFile === null || tls.keyFile === null
+      ? {}
+      : {
+          tls_certificates: [{ certificate_chain: { filename: tls.certFile }, private_key: { filename: tls.keyFile } }],
+        };
+  return {
+    name: 'envoy.transport_sockets.tls',
+    typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
+      sni: tls.sni,
+      common_tls_context: {
+        ...certificate,
+        validation_context: {
+          trusted_ca:
+            tls.caFile === null ? { filename: '/etc/ssl/certs/ca-certificates.crt' } : { filename: tls.caFile },
+          match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: tls.sni } }],
+        },
+      },
+    }),
+  };
+}
+
+/** A header set to this value, whatever it was. */
+export function overwrite(key: string, value: string): JsonObject {
+  return { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' };
+}

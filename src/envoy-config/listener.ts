@@ -1,0 +1,202 @@
+import type { TcpAddress } from '../config/address.ts';
+import type { Config, CookieConfig } from '../config/config.ts';
+import { formatProtoDuration } from '../config/duration.ts';
+import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { overwrite, renderAddress } from './clusters.ts';
+import { type Json, type JsonObject, typed } from './json.ts';
+import { SIDECAR_CLUSTER } from './names.ts';
+import { renderRouteConfig } from './routes.ts';
+
+/**
+ * How long a request waits for its decision before it goes on without one. Long, because a burst of a thousand
+ * requests takes its time to be decided; Envoy's health check takes a sidecar that hangs out sooner.
+ */
+const MESSAGE_TIMEOUT = '1s';
+
+/** The request's and response's headers that the sidecar reads; no other ever leaves Envoy. */
+const HEADERS_FOR_SIDECAR = [':path', 'cookie', HOP_HEADER, ':status', 'x-envoy-upstream-service-time'];
+
+/** The edge: one listener whose filters ask the sidecar, answer the status URI, keep clients at their server, route. */
+export function renderListener(config: Config, listen: TcpAddress): JsonObject {
+  return {
+    name: 'edge',
+    address: renderAddress(listen),
+    per_connection_buffer_limit_bytes: 1024 * 1024,
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: 'envoy.filters.network.http_connection_manager',
+            typed_config: typed(
+              'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+              connectionManager(config),
+            ),
+          },
+        ],
+      },
+    ],
+  };
+}
+
+function connectionManager(config: Config): JsonObject {
+  return {
+    stat_prefix: 'edge',
+    codec_type: 'AUTO',
+    use_remote_address: true,
+    // One id for a request at both sites.
+    preserve_external_request_id: true,
+    upgrade_configs: [{ upgrade_type: 'websocket' }],
+    // Before any filter and the first choice of a route: a client's own pool header never has an effect.
+    early_header_mutation_extensions: [
+      {
+        name: 'envoy.http.early_header_mutation.header_mutation',
+        typed_config: typed('envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
+          mutations: [{ remove: POOL_HEADER }],
+        }),
+      },
+    ],
+    http_filters: [
+      extProcFilter(),
+      healthCheckFilter(config),
+      statefulSessionFilter(config.localPool.cookie),
+      { name: 'envoy.filters.http.router', typed_config: typed('envoy.extensions.filters.http.router.v3.Router') },
+    ],
+    local_reply_config: refusalOfEnvoy(config),
+    access_log: [accessLog()],
+    route_config: renderRouteConfig(config),
+  };
+}
+
+function extProcFilter(): JsonObject {
+  return {
+    name: 'envoy.filters.http.ext_proc',
+    typed_config: typed('envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor', {
+      grpc_service: {
+        envoy_grpc: { cluster_name: SIDECAR_CLUSTER },
+        // Not envoy_grpc.retry_policy, which does nothing. With two sidecars a restart of one skips no decision.
+        retry_policy: {
+          retry_on: 'connect-failure,refused-stream,reset-before-request,reset',
+          num_retries: 3,
+          retry_back_off: { base_interval: '0.001s', max_interval: '0.01s' },
+          retry_host_predicate: [
+            {
+              name: 'envoy.retry_host_predicates.previous_hosts',
+              typed_config: typed('envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
+            },
+          ],
+          host_selection_retry_max_attempts: 5,
+        },
+      },
+      failure_mode_allow: true,
+      message_timeout: MESSAGE_TIMEOUT,
+      processing_mode: {
+        request_header_mode: 'SEND',
+        response_header_mode: 'SKIP',
+        request_body_mode: 'NONE',
+        response_body_mode: 'NONE',
+        request_trailer_mode: 'SKIP',
+        response_trailer_mode: 'SKIP',
+      },
+      // The sidecar asks for the response headers of the few requests whose answer must expire a cookie.
+      allow_mode_override: true,
+      forward_rules: { allowed_headers: { patterns: HEADERS_FOR_SIDECAR.map((exact) => ({ exact })) } },
+      metadata_options: { receiving_namespaces: { untyped: [METADATA_NAMESPACE] } },
+    }),
+  };
+}
+
+/** Answers the status URI by the health of the local pool when the sidecar is gone; otherwise it has answered before. */
+function healthCheckFilter(config: Config): JsonObject {
+  const { cluster, servers, minUp } = config.localPool;
+  // Just under `minUp` servers: a percentage is all that this filter takes.
+  const percent = servers.length === 0 ? 0 : Math.min(100, ((minUp - 0.5) / servers.length) * 100);
+  return {
+    name: 'envoy.filters.http.health_check',
+    typed_config: typed('envoy.extensions.filters.http.health_check.v3.HealthCheck', {
+      pass_through_mode: false,
+      headers: [
+        {
+          name: ':path',
+          string_match: { safe_regex: { regex: `${config.statusUri.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(\\?.*)?` } },
+        },
+      ],
+      cluster_min_healthy_percentages: { [cluster]: { value: Number(percent.toFixed(2)) } },
+    }),
+  };
+}
+
+function statefulSessionFilter(cookie: CookieConfig): JsonObject {
+  const attributes: Json[] = [];
+  if (cookie.domain !== null) attributes.push({ name: 'Domain', value: cookie.domain });
+  if (cookie.sameSite !== null) attributes.push({ name: 'SameSite', value: cookie.sameSite });
+  if (cookie.secure) attributes.push({ name: 'Secure' });
+  return {
+    name: 'envoy.filters.http.stateful_session',
+    typed_config: typed('envoy.extensions.filters.http.stateful_session.v3.StatefulSession', {
+      session_state: {
+        name: 'envoy.http.stateful_session.cookie',
+        typed_config: typed('envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState', {
+          cookie: {
+            name: cookie.name,
+            path: cookie.path,
+            ...(cookie.ttlMs === null ? {} : { ttl: formatProtoDuration(cookie.ttlMs) }),
+            ...(attributes.length === 0 ? {} : { attributes }),
+          },
+        }),
+      },
+    }),
+  };
+}
+
+/**
+ * In the moment before anyone has noticed that the local pool is down, Envoy's own 503 to a forwarded request must be
+ * a refusal as well: no server has seen the request (no healthy host: UH; no connection: UF), so the site that sent it
+ * can serve it.
+ */
+function refusalOfEnvoy(config: Config): JsonObject {
+  return {
+    mappers: [
+      {
+        filter: {
+          and_filter: {
+            filters: [
+              { response_flag_filter: { flags: ['UH', 'UF'] } },
+              { header_filter: { header: { name: HOP_HEADER, present_match: true } } },
+            ],
+          },
+        },
+        headers_to_add: [overwrite(REFUSED_HEADER, config.site)],
+      },
+    ],
+  };
+}
+
+/** One JSON line for each request on stdout, with the decision and the owner of its session. */
+function accessLog(): JsonObject {
+  const metadata = (key: string) => `%DYNAMIC_METADATA(${METADATA_NAMESPACE}:${key})%`;
+  return {
+    name: 'envoy.access_loggers.stdout',
+    typed_config: typed('envoy.extensions.access_loggers.stream.v3.StdoutAccessLog', {
+      log_format: {
+        json_format: {
+          time: '%START_TIME%',
+          method: '%REQ(:METHOD)%',
+          path: '%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%',
+          status: '%RESPONSE_CODE%',
+          flags: '%RESPONSE_FLAGS%',
+          details: '%RESPONSE_CODE_DETAILS%',
+          decision: metadata('decision'),
+          owner: metadata('owner'),
+          hop: `%REQ(${HOP_HEADER})%`,
+          route: '%ROUTE_NAME%',
+          upstream_cluster: '%UPSTREAM_CLUSTER_RAW%',
+          upstream_host: '%UPSTREAM_HOST%',
+          attempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%',
+          duration_ms: '%DURATION%',
+          client: '%DOWNSTREAM_REMOTE_ADDRESS%',
+          request_id: '%REQ(X-REQUEST-ID)%',
+        },
+      },
+    }),
+  };
+}

@@ -1,0 +1,150 @@
+import type { Config, RemotePoolConfig } from '../config/config.ts';
+import { HOP_HEADER, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { overwrite } from './clusters.ts';
+import { type Json, type JsonObject, typed } from './json.ts';
+import { withFallback } from './names.ts';
+import { hasPriorityGroups } from './versions.ts';
+
+/**
+ * Failures after which no server has seen the request, so that a retry is safe for any method. A connection that
+ * breaks once the request was sent is not among them: a POST might be done twice.
+ */
+const RETRY_ON = 'connect-failure,refused-stream,reset-before-request';
+
+/** A site's refusal is as safe: it says that nobody there has seen the request. */
+const RETRY_ON_REFUSAL = `${RETRY_ON},retriable-headers`;
+
+const RETRIES = 5;
+
+/** A decision or, without one, what Envoy can tell by itself; the first route that matches wins. */
+export function renderRouteConfig(config: Config): JsonObject {
+  return {
+    name: 'sites',
+    virtual_hosts: [
+      {
+        name: 'application',
+        domains: ['*'],
+        // Neither the application nor another site has any use for it.
+        request_headers_to_remove: [POOL_HEADER],
+        routes: [
+          ...config.remotePools.map((pool) => remoteRoute(config, pool, decidedFor(pool.cluster))),
+          ...decidedLocalRoutes(config),
+          // No decision: the sidecar is gone or has no opinion.
+          plainLocalRoute(config, 'undecided_forwarded', [isPresent(HOP_HEADER)]),
+          ...config.remotePools.map((pool) => remoteRoute(config, pool, carriesCookie(pool.cookie.name))),
+          plainLocalRoute(config, 'undecided_local', []),
+        ],
+      },
+    ],
+  };
+}
+
+interface Condition {
+  readonly name: string;
+  readonly matcher: JsonObject;
+}
+
+function decidedFor(cluster: string): Condition {
+  return { name: 'decided', matcher: { name: POOL_HEADER, string_match: { exact: cluster } } };
+}
+
+function isPresent(header: string): JsonObject {
+  return { name: header, present_match: true };
+}
+
+/** The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. */
+function carriesCookie(cookieName: string): Condition {
+  const escaped = cookieName.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  return {
+    name: 'undecided',
+    matcher: { name: 'cookie', string_match: { safe_regex: { regex: `(?s)(.*;)?[ \\t]*${escaped}=.*` } } },
+  };
+}
+
+function matchAll(headers: readonly Json[]): JsonObject {
+  return headers.length === 0 ? { prefix: '/' } : { prefix: '/', headers };
+}
+
+function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Condition): JsonObject {
+  return {
+    name: `${condition.name}_${pool.cluster}`,
+    match: matchAll([condition.matcher]),
+    route: {
+      cluster: withFallback(pool),
+      timeout: '0s',
+      retry_policy: {
+        ...retryPolicy(RETRY_ON_REFUSAL),
+        // The next try takes the next cluster of the aggregate: the local pool.
+        retry_priority: {
+          name: 'envoy.retry_priorities.previous_priorities',
+          typed_config: typed('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', {
+            update_frequency: 1,
+          }),
+        },
+      },
+    },
+    request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
+    // The stickiness cookie names a server of this site; the other site's Envoy has its own.
+    typed_per_filter_config: {
+      'envoy.filters.http.stateful_session': typed(
+        'envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute',
+        { disabled: true },
+      ),
+    },
+  };
+}
+
+function decidedLocalRoutes(config: Config): JsonObject[] {
+  const decided = decidedFor(config.localPool.cluster);
+  if (!hasPriorityGroups(config.envoy.version)) return [plainLocalRoute(config, 'decided_local', [decided.matcher])];
+  return [
+    // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
+    plainLocalRoute(config, 'decided_forwarded', [decided.matcher, isPresent(HOP_HEADER)]),
+    {
+      name: 'decided_local',
+      match: matchAll([decided.matcher]),
+      route: {
+        inline_cluster_specifier_plugin: {
+          extension: {
+            name: 'envoy.router.cluster_specifier_plugin.priority_group',
+            typed_config: typed(
+              'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
+              {
+                priority_groups: [config.localPool, ...config.remotePools].map(({ cluster }) => ({
+                  name: cluster,
+                  clusters: [{ cluster_name: cluster, weight: 1 }],
+                })),
+              },
+            ),
+          },
+        },
+        timeout: '0s',
+        retry_policy: { ...retryPolicy(RETRY_ON_REFUSAL), refresh_cluster_on_retry: true },
+      },
+    },
+  ];
+}
+
+function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
+  return {
+    name,
+    match: matchAll(headers),
+    route: { cluster: config.localPool.cluster, timeout: '0s', retry_policy: retryPolicy(RETRY_ON) },
+  };
+}
+
+function retryPolicy(retryOn: string): JsonObject {
+  return {
+    retry_on: retryOn,
+    ...(retryOn === RETRY_ON_REFUSAL ? { retriable_headers: [{ name: REFUSED_HEADER, present_match: true }] } : {}),
+    num_retries: RETRIES,
+    retry_back_off: { base_interval: '0.005s', max_interval: '0.05s' },
+    retry_host_predicate: [
+      {
+        name: 'envoy.retry_host_predicates.previous_hosts',
+        typed_config: typed('envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
+      },
+    ],
+    host_selection_retry_max_attempts: 5,
+  };
+}

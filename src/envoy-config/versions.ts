@@ -1,0 +1,20 @@
+import { ENVOY_VERSIONS, type EnvoyVersion } from '../config/config.ts';
+
+function isAtLeast(version: EnvoyVersion, minimum: EnvoyVersion): boolean {
+  return ENVOY_VERSIONS.indexOf(version) >= ENVOY_VERSIONS.indexOf(minimum);
+}
+
+/** A retry can leave the local pool for another site's. */
+export function hasPriorityGroups(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.40');
+}
+
+/** The flag exists from 1.36 on, but the code behind it has lifetime bugs before 1.40. */
+export function hasSafeGracefulClose(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.40');
+}
+
+/** The admin interface can be limited to the paths that are needed. */
+export function hasAdminAllowPaths(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.38');
+}

@@ -1,0 +1,72 @@
+import type { Server } from '@grpc/grpc-js';
+
+/**
+ * Without the runtime flag `ext_proc_graceful_grpc_close` Envoy ends every ext_proc stream by RST_STREAM. nghttp2, under
+ * Node, takes more than 1,000 of them at once, or 33 a second, for an attack ("rapid reset", CVE-2023-44487) and closes
+ * the connection with all calls in flight. Envoy is no attacker, so the allowance is raised past what it can send.
+ */
+const RESET_ALLOWANCE = { streamResetBurst: 1_000_000_000, streamResetRate: 1_000_000_000 };
+
+/** After so many streams without a reset a session is not watched further: the listener costs something on each. */
+const WATCHED_STREAMS_PER_SESSION = 200;
+
+/**
+ * Raises the number of stream resets that the server puts up with. To be called before the server is bound.
+ * grpc-js hands these options to node:http2 but has no public way to them.
+ * @returns whether it could: false where a version of grpc-js keeps its options elsewhere.
+ */
+export function raiseResetAllowance(server: Server): boolean {
+  const options: unknown = Reflect.get(server, 'commonServerOptions');
+  if (typeof options !== 'object' || options === null) return false;
+  Object.assign(options, RESET_ALLOWANCE);
+  return true;
+}
+
+interface EventSource {
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
+}
+
+/**
+ * Calls `onReset` once, when a stream of this server ended by a reset that carries an error. To be called after the
+ * server is bound. Where grpc-js hides its HTTP/2 servers elsewhere nothing is noticed.
+ */
+export function onFirstStreamReset(server: Server, onReset: (errorCode: number) => void): void {
+  let reported = false;
+  const report = (errorCode: number) => {
+    if (reported) return;
+    reported = true;
+    onReset(errorCode);
+  };
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  if (!(servers instanceof Map)) return;
+  for (const http2Server of servers.keys()) {
+    if (isEventSource(http2Server))
+      http2Server.on('session', (session) => watchSession(session, () => reported, report));
+  }
+}
+
+function watchSession(session: unknown, isReported: () => boolean, report: (errorCode: number) => void): void {
+  if (!isEventSource(session) || isReported()) return;
+  let streams = 0;
+  const watchStream = (stream: unknown) => {
+    streams++;
+    if (streams > WATCHED_STREAMS_PER_SESSION || isReported()) session.off('stream', watchStream);
+    else if (isEventSource(stream)) {
+      stream.on('close', () => {
+        const errorCode: unknown = Reflect.get(stream, 'rstCode');
+        if (typeof errorCode === 'number' && isFault(errorCode)) report(errorCode);
+      });
+    }
+  };
+  session.on('stream', watchStream);
+}
+
+/** NO_ERROR ends a stream in peace; CANCEL is a client that went away in the middle of its request. */
+function isFault(errorCode: number): boolean {
+  return errorCode !== 0 && errorCode !== 8;
+}
+
+function isEventSource(value: unknown): value is EventSource {
+  return typeof value === 'object' && value !== null && 'on' in value && 'off' in value;
+}

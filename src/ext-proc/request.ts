@@ -1,0 +1,151 @@
+import type { RequestFacts } from '../decision/decide.ts';
+import type { RequestMatcher } from '../decision/request-matcher.ts';
+import { HOP_HEADER } from '../headers.ts';
+import { WireReader } from './wire.ts';
+
+/** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */
+export type PhaseMessage =
+  | ({ readonly phase: 'requestHeaders' } & RequestFacts)
+  | { readonly phase: 'responseHeaders'; readonly isEnvoysOwn503: boolean }
+  | { readonly phase: 'requestBody' | 'responseBody' | 'requestTrailers' | 'responseTrailers' }
+  /** Not a message of Envoy's. */
+  | { readonly phase: 'malformed' };
+
+/** Field numbers of `ProcessingRequest`'s phases, see proto/. */
+const FIRST_PHASE = 2;
+const REQUEST_HEADERS = 2;
+const RESPONSE_HEADERS = 3;
+const LAST_PHASE = 7;
+
+const MALFORMED: PhaseMessage = { phase: 'malformed' };
+const REQUEST_BODY: PhaseMessage = { phase: 'requestBody' };
+const RESPONSE_BODY: PhaseMessage = { phase: 'responseBody' };
+const REQUEST_TRAILERS: PhaseMessage = { phase: 'requestTrailers' };
+const RESPONSE_TRAILERS: PhaseMessage = { phase: 'responseTrailers' };
+const BODIES_AND_TRAILERS = [REQUEST_BODY, RESPONSE_BODY, REQUEST_TRAILERS, RESPONSE_TRAILERS];
+
+/** Envoy sends header names in lower case. */
+const PATH = Buffer.from(':path');
+const COOKIE = Buffer.from('cookie');
+const HOP = Buffer.from(HOP_HEADER);
+const STATUS = Buffer.from(':status');
+const UPSTREAM_TIME = Buffer.from('x-envoy-upstream-service-time');
+const STATUS_503 = Buffer.from('503');
+
+/**
+ * Builds the decoder of Envoy's messages. It reads the few header lines that a decision needs and steps over the rest,
+ * and never throws: what cannot be read is `malformed`.
+ */
+export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Array) => PhaseMessage {
+  return function decodeRequest(bytes) {
+    const reader = new WireReader(bytes);
+    const end = bytes.length;
+    let message: PhaseMessage = MALFORMED;
+    while (reader.nextField(end)) {
+      const { field } = reader;
+      if (field < FIRST_PHASE || field > LAST_PHASE || !reader.isBytes(field)) continue;
+      if (field === REQUEST_HEADERS) message = decodeRequestHeaders(reader, reader.enter());
+      else if (field === RESPONSE_HEADERS) message = decodeResponseHeaders(reader, reader.enter());
+      else message = BODIES_AND_TRAILERS[field - RESPONSE_HEADERS - 1] ?? MALFORMED;
+    }
+    return reader.malformed ? MALFORMED : message;
+  };
+
+  function decodeRequestHeaders(reader: WireReader, end: number): PhaseMessage {
+    let isStatusUri = false;
+    let hasHop = false;
+    let cookies = 0;
+    const header = new HeaderView(reader);
+    while (header.next(end)) {
+      if (header.isNamed(COOKIE)) cookies |= matcher.cookieSites(reader.bytes, header.valueStart, header.valueEnd);
+      else if (header.isNamed(PATH)) {
+        isStatusUri = matcher.isStatusUri(reader.bytes, header.valueStart, header.valueEnd);
+      } else if (header.isNamed(HOP)) hasHop = true;
+    }
+    return { phase: 'requestHeaders', isStatusUri, hasHop, cookies };
+  }
+}
+
+/** Envoy's router gives every answer of an upstream its time; a 503 without one was made by Envoy and served nobody. */
+function decodeResponseHeaders(reader: WireReader, end: number): PhaseMessage {
+  let is503 = false;
+  let hasUpstreamTime = false;
+  const header = new HeaderView(reader);
+  while (header.next(end)) {
+    if (header.isNamed(STATUS)) is503 = header.hasValue(STATUS_503);
+    else if (header.isNamed(UPSTREAM_TIME)) hasUpstreamTime = true;
+  }
+  return { phase: 'responseHeaders', isEnvoysOwn503: is503 && !hasUpstreamTime };
+}
+
+/** Walks over the `HeaderValue`s of an `HttpHeaders` message: HttpHeaders.headers → HeaderMap.headers → key and value. */
+class HeaderView {
+  readonly #reader: WireReader;
+  #keyStart = 0;
+  #keyEnd = 0;
+  valueStart = 0;
+  valueEnd = 0;
+  /** The end of the HeaderMap being walked; 0 outside of one. */
+  #mapEnd = 0;
+
+  constructor(reader: WireReader) {
+    this.#reader = reader;
+  }
+
+  /** Steps to the next header of the `HttpHeaders` message that ends at `end`. */
+  next(end: number): boolean {
+    const reader = this.#reader;
+    for (;;) {
+      while (this.#mapEnd !== 0 && reader.nextField(this.#mapEnd)) {
+        if (reader.isBytes(1)) {
+          this.#read(reader.enter());
+          return !reader.malformed;
+        }
+      }
+      this.#mapEnd = 0;
+      if (!reader.nextField(end)) return false;
+      if (reader.isBytes(1)) this.#mapEnd = reader.enter();
+    }
+  }
+
+  isNamed(name: Uint8Array): boolean {
+    return this.#equals(this.#keyStart, this.#keyEnd, name);
+  }
+
+  hasValue(value: Uint8Array): boolean {
+    return this.#equals(this.valueStart, this.valueEnd, value);
+  }
+
+  /** Envoy fills `raw_value`; other clients may fill `value`. */
+  #read(end: number): void {
+    const reader = this.#reader;
+    this.#keyStart = this.#keyEnd = this.valueStart = this.valueEnd = 0;
+    let rawStart = 0;
+    let rawEnd = 0;
+    while (reader.nextField(end)) {
+      if (reader.isBytes(1)) {
+        this.#keyStart = reader.valueStart;
+        this.#keyEnd = reader.valueEnd;
+      } else if (reader.isBytes(2)) {
+        this.valueStart = reader.valueStart;
+        this.valueEnd = reader.valueEnd;
+      } else if (reader.isBytes(3)) {
+        rawStart = reader.valueStart;
+        rawEnd = reader.valueEnd;
+      }
+    }
+    if (rawEnd > rawStart) {
+      this.valueStart = rawStart;
+      this.valueEnd = rawEnd;
+    }
+  }
+
+  #equals(start: number, end: number, expected: Uint8Array): boolean {
+    if (end - start !== expected.length) return false;
+    const { bytes } = this.#reader;
+    for (let index = 0; index < expected.length; index++) {
+      if (bytes[start + index] !== expected[index]) return false;
+    }
+    return true;
+  }
+}

@@ -1,0 +1,94 @@
+import { rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import type { Logger } from 'pino';
+import { type Address, formatAddress } from '../config/address.ts';
+import { ListenError } from '../listen-error.ts';
+import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
+import { onFirstStreamReset, raiseResetAllowance } from './http2-resets.ts';
+import type { ProcessCall } from './process.ts';
+import type { ExtProcService } from './service.ts';
+import { EXT_PROC_SERVICE } from './service-name.ts';
+
+/** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
+const STOP_GRACE_MS = 4_000;
+
+export interface ExtProcServerOptions {
+  readonly listen: Address;
+  readonly service: ExtProcService;
+  readonly process: (call: ProcessCall) => void;
+  readonly logger: Logger;
+}
+
+export interface ExtProcServer {
+  /** Reports NOT_SERVING, takes no new connection, lets the calls in flight end, and returns when they have. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves ext_proc, and grpc.health.v1 beside it, by which Envoy takes a hung or stopping sidecar out.
+ * @throws ListenError when the address cannot be had
+ */
+export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
+  const { listen, service, process, logger } = options;
+  const server = new Server({ 'grpc.enable_channelz': 0 });
+  const isRaised = raiseResetAllowance(server);
+  if (!isRaised) {
+    logger.warn(
+      `this version of grpc-js does not let the allowance of stream resets be raised: set the runtime flag ` +
+        `${GRACEFUL_CLOSE_FLAG}: true in Envoy (1.40 and later), or decisions are skipped under load`,
+    );
+  }
+  server.addService(service.definition, { Process: process });
+  const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
+  health.addToServer(server);
+  await bind(server, listen);
+  onFirstStreamReset(server, (errorCode) => {
+    logger.warn(
+      { errorCode },
+      `Envoy ends its ext_proc streams by reset, which costs CPU${isRaised ? '' : ' and decisions'}: on Envoy 1.40 and ` +
+        `later set the runtime flag ${GRACEFUL_CLOSE_FLAG}: true`,
+    );
+  });
+
+  return {
+    async close() {
+      for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
+      await new Promise<void>((resolve) => {
+        const cutOff = setTimeout(() => {
+          logger.warn('calls still running at the end of the stop were cut off');
+          server.forceShutdown();
+          resolve();
+        }, STOP_GRACE_MS);
+        server.tryShutdown(() => {
+          clearTimeout(cutOff);
+          resolve();
+        });
+      });
+    },
+  };
+}
+
+async function bind(server: Server, listen: Address): Promise<void> {
+  if (listen.kind === 'unix') await removeDeadSocket(listen.path);
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(formatAddress(listen), ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else reject(new ListenError('listen', listen, error));
+    });
+  });
+}
+
+/** A process that was killed leaves its socket file behind, and nobody can bind to it until it is removed. */
+async function removeDeadSocket(path: string): Promise<void> {
+  const isDead = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once('error', (error) => resolve('code' in error && error.code === 'ECONNREFUSED'));
+  });
+  if (isDead) await rm(path, { force: true });
+}

@@ -1,0 +1,191 @@
+import { Agent, request } from 'node:http';
+import { z } from 'zod';
+import { type Address, formatAddress } from '../config/address.ts';
+
+/** More than 10,000 hosts take, and a bound for whatever else may answer on that port. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+/** An answer that could not be had from Envoy's admin interface, or could not be used. */
+export class AdminError extends Error {
+  readonly code: 'ADMIN_UNREACHABLE' | 'ADMIN_TIMEOUT' | 'ADMIN_BAD_ANSWER';
+
+  constructor(code: AdminError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'AdminError';
+    this.code = code;
+  }
+}
+
+/** A pool's servers as Envoy counts them. */
+export interface PoolCount {
+  /** Usable: healthy or degraded. */
+  readonly up: number;
+  readonly total: number;
+}
+
+export interface Host {
+  /** `address:port`, or the path of a Unix socket. */
+  readonly address: string;
+  readonly up: boolean;
+  /** Why it is not up, in Envoy's words; empty where it is. */
+  readonly why: string;
+}
+
+export interface AdminClient {
+  /** One request that costs the same however many hosts there are. A cluster without an entry has no gauges to see. */
+  countPools(clusters: readonly string[]): Promise<ReadonlyMap<string, PoolCount>>;
+  /** Each host of these clusters; a cluster without an entry is not known to Envoy. */
+  listHosts(clusters: readonly string[]): Promise<ReadonlyMap<string, readonly Host[]>>;
+  /** Drops the connection and whatever is being asked. */
+  close(): void;
+}
+
+const statsAnswer = z.object({
+  stats: z.array(z.object({ name: z.string().optional(), value: z.unknown() })),
+});
+
+const clustersAnswer = z.object({
+  cluster_statuses: z
+    .array(
+      z.object({
+        name: z.string(),
+        host_statuses: z
+          .array(
+            z.object({
+              address: z
+                .object({
+                  socket_address: z.object({ address: z.string(), port_value: z.number() }).optional(),
+                  pipe: z.object({ path: z.string() }).optional(),
+                })
+                .optional(),
+              health_status: z.record(z.string(), z.unknown()).default({}),
+            }),
+          )
+          .default([]),
+      }),
+    )
+    .default([]),
+});
+
+type HostStatus = z.infer<typeof clustersAnswer>['cluster_statuses'][number]['host_statuses'][number];
+
+/** Talks to one Envoy's admin interface, over one kept-open connection. Each request is given up after `timeoutMs`. */
+export function createAdminClient(admin: Address, timeoutMs: number): AdminClient {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const target = admin.kind === 'unix' ? { socketPath: admin.path } : { host: admin.host, port: admin.port };
+  const closing = new AbortController();
+
+  function getText(path: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const fail = (code: AdminError['code'], message: string, cause?: Error) => {
+        clearTimeout(timer);
+        reject(new AdminError(code, message, { cause }));
+        call.destroy();
+      };
+      const timer = setTimeout(() => fail('ADMIN_TIMEOUT', `no answer within ${timeoutMs} ms`), timeoutMs);
+      const call = request({ ...target, agent, path, signal: closing.signal }, (response) => {
+        const parts: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (part: Buffer) => {
+          bytes += part.length;
+          if (bytes > MAX_ANSWER_BYTES) fail('ADMIN_BAD_ANSWER', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+          else parts.push(part);
+        });
+        response.on('error', (error) => fail('ADMIN_UNREACHABLE', error.message, error));
+        response.on('end', () => {
+          clearTimeout(timer);
+          if (response.statusCode === 200) resolve(Buffer.concat(parts).toString());
+          else fail('ADMIN_BAD_ANSWER', `it answered ${response.statusCode} to GET ${path.split('?', 1)[0]}`);
+        });
+      });
+      call.on('error', (error) => fail('ADMIN_UNREACHABLE', error.message, error));
+      call.end();
+    });
+  }
+
+  async function getJson<T>(path: string, shape: z.ZodType<T>): Promise<T> {
+    const text = await getText(path);
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch (error) {
+      throw new AdminError('ADMIN_BAD_ANSWER', 'its answer is not JSON: is this really Envoy?', { cause: error });
+    }
+    const result = shape.safeParse(json);
+    if (!result.success) {
+      throw new AdminError('ADMIN_BAD_ANSWER', 'its answer is not what Envoy says: is this really Envoy?');
+    }
+    return result.data;
+  }
+
+  return {
+    async countPools(clusters) {
+      const names = clusters.map((cluster) => escapeRegex(statName(cluster))).join('|');
+      const filter = `^cluster\\.(${names})\\.membership_(healthy|degraded|total)$`;
+      const path = `/stats?format=json&type=Gauges&filter=${encodeURIComponent(filter)}`;
+      const answer = await getJson(path, statsAnswer);
+      const gauges = new Map<string, number>();
+      for (const { name, value } of answer.stats) {
+        if (name !== undefined && typeof value === 'number') gauges.set(name, value);
+      }
+      const counts = new Map<string, PoolCount>();
+      for (const cluster of clusters) {
+        const prefix = `cluster.${statName(cluster)}.membership_`;
+        const healthy = gauges.get(`${prefix}healthy`);
+        const total = gauges.get(`${prefix}total`);
+        if (healthy === undefined || total === undefined) continue;
+        counts.set(cluster, { up: healthy + (gauges.get(`${prefix}degraded`) ?? 0), total });
+      }
+      return counts;
+    },
+
+    async listHosts(clusters) {
+      const filter = `^(${clusters.map(escapeRegex).join('|')})$`;
+      const answer = await getJson(`/clusters?format=json&filter=${encodeURIComponent(filter)}`, clustersAnswer);
+      const wanted = new Set(clusters);
+      const hosts = new Map<string, readonly Host[]>();
+      for (const { name, host_statuses } of answer.cluster_statuses) {
+        if (wanted.has(name)) hosts.set(name, host_statuses.map(readHost));
+      }
+      return hosts;
+    },
+
+    close() {
+      closing.abort();
+      agent.destroy();
+    },
+  };
+}
+
+/** How an Envoy is called in messages: `http://127.0.0.1:9901` or `unix:/path`. */
+export function describeAdmin(admin: Address): string {
+  return admin.kind === 'unix' ? formatAddress(admin) : `http://${formatAddress(admin)}`;
+}
+
+/** Envoy writes a cluster's name with `_` for `:` in its stats. */
+function statName(cluster: string): string {
+  return cluster.replaceAll(':', '_');
+}
+
+function escapeRegex(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&');
+}
+
+const USABLE_EDS_STATES = ['HEALTHY', 'UNKNOWN', 'DEGRADED'];
+
+/** The flags of envoy.admin.v3.HostHealthStatus that take a host out of the load balancing. */
+const DOWN_FLAGS = ['failed_active_health_check', 'failed_outlier_check', 'pending_dynamic_removal'];
+
+function readHost(host: HostStatus): Host {
+  const socket = host.address?.socket_address;
+  const address =
+    socket === undefined
+      ? (host.address?.pipe?.path ?? 'unknown address')
+      : formatAddress({ kind: 'tcp', host: socket.address, port: socket.port_value });
+  const reasons = DOWN_FLAGS.filter((flag) => host.health_status[flag] === true).map((flag) =>
+    flag.replaceAll('_', ' '),
+  );
+  const eds = host.health_status['eds_health_status'];
+  if (typeof eds === 'string' && !USABLE_EDS_STATES.includes(eds)) reasons.push(`EDS says ${eds}`);
+  return { address, up: reasons.length === 0, why: reasons.join(', ') };
+}

@@ -1,0 +1,81 @@
+import type { Config } from '../config/config.ts';
+import type { Host, PoolCount } from './admin-client.ts';
+
+/** What is watched of a pool, from the config; in the order of the policy's sites. */
+export interface WatchedPool {
+  readonly site: string;
+  readonly cluster: string;
+  /** The key of the config that names the cluster. */
+  readonly key: string;
+  readonly minUp: number;
+}
+
+/** A pool as last seen. Times are of the monotonic clock (`performance.now()`). */
+export interface PoolState {
+  readonly count: PoolCount;
+  /** False where Envoy has no cluster of that name. */
+  readonly isKnownToEnvoy: boolean;
+  readonly isUp: boolean;
+  /** When it was last seen with fewer than `minUp` servers; null for never. */
+  readonly lastShortAtMs: number | null;
+  /** Its hosts when the count last changed; empty until Envoy was asked. */
+  readonly hosts: readonly Host[];
+}
+
+export function watchedPools(config: Config): readonly WatchedPool[] {
+  return [
+    { site: config.site, cluster: config.localPool.cluster, key: 'local_pool.cluster', minUp: config.localPool.minUp },
+    ...config.remotePools.map((pool, index) => ({
+      site: pool.site,
+      cluster: pool.cluster,
+      key: `remote_pools[${index}].cluster`,
+      minUp: pool.minUp,
+    })),
+  ];
+}
+
+/**
+ * A pool's next state from what Envoy says now. Up means at least `minUp` servers, for at least `holdUpMs` since it
+ * last had fewer: a flapping site gets no sessions back. A pool never seen short is up at once, so that a restart of
+ * the sidecar holds nothing back.
+ * @param count undefined where Envoy has no such cluster, which counts as no server
+ */
+export function nextPoolState(
+  previous: PoolState | undefined,
+  count: PoolCount | undefined,
+  settings: { readonly minUp: number; readonly holdUpMs: number; readonly nowMs: number },
+): PoolState {
+  const seen = count ?? { up: 0, total: 0 };
+  const isShort = seen.up < settings.minUp;
+  const lastShortAtMs = isShort ? settings.nowMs : (previous?.lastShortAtMs ?? null);
+  const isHeld = lastShortAtMs !== null && settings.nowMs - lastShortAtMs < settings.holdUpMs;
+  return {
+    count: seen,
+    isKnownToEnvoy: count !== undefined,
+    isUp: !isShort && !isHeld,
+    lastShortAtMs,
+    hosts: previous?.hosts ?? [],
+  };
+}
+
+export function isSamePoolState(a: PoolState, b: PoolState): boolean {
+  return (
+    a.isUp === b.isUp &&
+    a.isKnownToEnvoy === b.isKnownToEnvoy &&
+    a.count.up === b.count.up &&
+    a.count.total === b.count.total
+  );
+}
+
+/** `local_pool (east) is down: 1 of 2 servers up; 127.0.0.1:3001 failed active health check` */
+export function describePool(pool: WatchedPool, state: PoolState): string {
+  const hosts = state.hosts.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
+  const isHeld = !state.isUp && state.count.up >= pool.minUp;
+  return [
+    `pool ${pool.cluster} (${pool.site}) is ${state.isUp ? 'up' : 'down'}: `,
+    `${state.count.up} of ${state.count.total} servers up`,
+    isHeld ? ', held back by hold_up' : '',
+    pool.minUp > 1 ? `, min_up ${pool.minUp}` : '',
+    ...hosts.map((host) => `; ${host}`),
+  ].join('');
+}

@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Config } from '../config/config.ts';
+import type { PoolHealth } from '../decision/decide.ts';
+import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
+import {
+  describePool,
+  isSamePoolState,
+  nextPoolState,
+  type PoolState,
+  type WatchedPool,
+  watchedPools,
+} from './pool.ts';
+
+/** A restarted Envoy must be known again in under 2 s, so the pause between two failed polls never grows past this. */
+const MAX_BACKOFF_MS = 1_000;
+
+/** Envoy's admin interface is one thread and answers late when it is busy; that is no reason to give up at once. */
+const MAX_POLL_TIMEOUT_MS = 1_000;
+
+const UNKNOWN: PoolHealth = { known: false };
+
+export interface HealthWatcher {
+  /** The health to decide by. Called for each request: cheap, and unknown as soon as the last good poll is too old. */
+  current(): PoolHealth;
+  /** The pools as last seen, in the order of the sites; empty before the first good poll. */
+  pools(): readonly PoolState[];
+  /** Resolves after the first poll, good or bad. */
+  readonly firstPoll: Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Polls Envoy's admin interface for the health of the configured pools, one request at a time, until closed. */
+export function startHealthWatcher(config: Config, logger: Logger): HealthWatcher {
+  const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
+  const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
+  const client = createAdminClient(config.envoy.admin, timeoutMs);
+  const watched = watchedPools(config);
+  const closing = new AbortController();
+
+  let pools: readonly PoolState[] = [];
+  let health: PoolHealth = UNKNOWN;
+  let staleAtMs = Number.NEGATIVE_INFINITY;
+  let failedSinceMs: number | null = null;
+
+  // A decision never waits for this timer (see `current`); it only says that time is up.
+  const staleTimer = setTimeout(() => {
+    logger.error(
+      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
+    );
+  }, staleAfterMs);
+
+  async function poll(): Promise<boolean> {
+    try {
+      const counts = await countPools(client, watched);
+      if (closing.signal.aborted) return false;
+      await accept(counts);
+      return true;
+    } catch (error) {
+      if (!closing.signal.aborted) noteFailure(error);
+      return false;
+    }
+  }
+
+  async function accept(counts: ReadonlyMap<string, PoolCount>): Promise<void> {
+    const nowMs = performance.now();
+    const previous = pools;
+    pools = watched.map((pool, index) =>
+      nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
+    );
+    health = { known: true, up: pools.map((pool) => pool.isUp) };
+    staleAtMs = nowMs + staleAfterMs;
+    staleTimer.refresh();
+    noteSuccess(nowMs);
+
+    const changed = watched.filter((_, index) => {
+      const [before, now] = [previous[index], pools[index]];
+      return before === undefined || now === undefined || !isSamePoolState(before, now);
+    });
+    if (changed.length > 0) await describeChanges(changed, previous);
+  }
+
+  /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
+  async function describeChanges(changed: readonly WatchedPool[], previous: readonly PoolState[]): Promise<void> {
+    let hosts: ReadonlyMap<string, readonly Host[]> = new Map();
+    try {
+      hosts = await client.listHosts(changed.map((pool) => pool.cluster));
+    } catch {
+      // The numbers are good and already in force; the next failing poll says what is wrong.
+    }
+    pools = pools.map((pool, index) => ({ ...pool, hosts: hosts.get(watched[index]?.cluster ?? '') ?? pool.hosts }));
+    watched.forEach((pool, index) => {
+      const [before, now] = [previous[index], pools[index]];
+      if (now === undefined || !changed.includes(pool)) return;
+      if (!now.isKnownToEnvoy) {
+        logger.error(
+          { cluster: pool.cluster },
+          `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
+        );
+        return;
+      }
+      const level = now.isUp || before === undefined ? 'info' : 'warn';
+      const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
+      logger[level](fields, describePool(pool, now));
+    });
+  }
+
+  function noteFailure(error: unknown): void {
+    if (failedSinceMs !== null) return;
+    failedSinceMs = performance.now();
+    const reason = error instanceof Error ? error.message : String(error);
+    logger.warn(`cannot read health from Envoy's admin interface at ${describeAdmin(config.envoy.admin)}: ${reason}`);
+  }
+
+  function noteSuccess(nowMs: number): void {
+    if (failedSinceMs === null) return;
+    const seconds = ((nowMs - failedSinceMs) / 1000).toFixed(1);
+    failedSinceMs = null;
+    logger.info(`Envoy's admin interface answers again after ${seconds} s`);
+  }
+
+  let firstPollDone: () => void = () => {};
+  const firstPoll = new Promise<void>((resolve) => {
+    firstPollDone = resolve;
+  });
+
+  async function run(): Promise<void> {
+    let pauseMs = pollIntervalMs;
+    while (!closing.signal.aborted) {
+      const startedAtMs = performance.now();
+      const isGood = await poll();
+      firstPollDone();
+      pauseMs = isGood ? pollIntervalMs : Math.min(pauseMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
+      const spentMs = isGood ? performance.now() - startedAtMs : 0;
+      await sleep(Math.max(0, pauseMs - spentMs), undefined, { signal: closing.signal }).catch(() => {});
+    }
+  }
+  const running = run();
+
+  return {
+    current: () => (performance.now() <= staleAtMs ? health : UNKNOWN),
+    pools: () => pools,
+    firstPoll,
+    async close() {
+      closing.abort();
+      clearTimeout(staleTimer);
+      client.close();
+      await running;
+    },
+  };
+}
+
+/**
+ * The pools' numbers from their gauges, or host by host for pools whose gauges Envoy's `stats_matcher` hides. A pool
+ * without an entry is not known to Envoy.
+ */
+async function countPools(
+  client: AdminClient,
+  watched: readonly WatchedPool[],
+): Promise<ReadonlyMap<string, PoolCount>> {
+  const counts = new Map(await client.countPools(watched.map((pool) => pool.cluster)));
+  const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
+  if (unseen.length > 0) {
+    for (const [cluster, hosts] of await client.listHosts(unseen)) {
+      counts.set(cluster, { up: hosts.filter((host) => host.up).length, total: hosts.length });
+    }
+  }
+  return counts;
+}

@@ -1,0 +1,69 @@
+import type { Logger } from 'pino';
+import { formatAddress } from './config/address.ts';
+import type { Config } from './config/config.ts';
+import { type Decision, NO_OWNER } from './decision/decide.ts';
+import { createPolicy, type Policy } from './decision/policy.ts';
+import { createRequestMatcher } from './decision/request-matcher.ts';
+import { createProcess } from './ext-proc/process.ts';
+import { createReplies } from './ext-proc/replies.ts';
+import { createRequestDecoder } from './ext-proc/request.ts';
+import { startExtProcServer } from './ext-proc/server.ts';
+import { createExtProcService } from './ext-proc/service.ts';
+import { describeAdmin } from './health/admin-client.ts';
+import { startHealthWatcher } from './health/watcher.ts';
+
+export interface Sidecar {
+  /** Stops taking calls, lets those in flight end, and stops polling. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts the parts together and serves until closed.
+ * @throws ListenError when an address cannot be had; nothing is left running then
+ */
+export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
+  const policy = createPolicy(config);
+  const service = createExtProcService(createRequestDecoder(createRequestMatcher(policy, config.statusUri)));
+  const health = startHealthWatcher(config, logger);
+  const process = createProcess({
+    policy,
+    replies: createReplies(config, policy, service.encodeResponse),
+    currentState: () => ({ health: health.current(), draining: false }),
+    onDecision: logger.isLevelEnabled('debug') ? logDecisions(policy, logger) : null,
+    onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
+  });
+  try {
+    const server = await startExtProcServer({ listen: config.listen, service, process, logger });
+    // A decision before Envoy was asked for the first time would be no opinion for nothing.
+    logger.info(
+      { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
+      `site ${config.site}: deciding on ${formatAddress(config.listen)}`,
+    );
+    return {
+      async close() {
+        await server.close();
+        await health.close();
+      },
+    };
+  } catch (error) {
+    await health.close();
+    throw error;
+  }
+}
+
+function logDecisions(policy: Policy, logger: Logger): (decision: Decision) => void {
+  return (decision) => {
+    const owner = decision.owner === NO_OWNER ? 'none' : policy.sites[decision.owner]?.name;
+    const pool = 'pool' in decision ? policy.sites[decision.pool]?.cluster : undefined;
+    logger.debug({ decision: decision.reason, owner, pool }, 'decision');
+  };
+}
+
+function warnOnce(logger: Logger, message: string): () => void {
+  let isSaid = false;
+  return () => {
+    if (isSaid) return;
+    isSaid = true;
+    logger.warn(message);
+  };
+}
