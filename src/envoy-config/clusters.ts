@@ -157,8 +157,13 @@ function sidecarCluster(sidecars: readonly Address[]): JsonObject {
 
 function poolDefaults(): JsonObject {
   return {
-    // Never "panic": with no server up Envoy would send requests to servers that it knows are down.
-    common_lb_config: { healthy_panic_threshold: { value: 0 } },
+    common_lb_config: {
+      // Never "panic": with no server up Envoy would send requests to servers that it knows are down.
+      healthy_panic_threshold: { value: 0 },
+      // By default Envoy's workers hear of a second change of health up to 1 s after the first: when two servers die
+      // together, requests go on to the second for that long.
+      update_merge_window: '0s',
+    },
     circuit_breakers: noLimits(),
   };
 }

@@ -14,7 +14,7 @@ export function loadExtProcMethod(): MethodDefinition<object, object> {
     EXT_PROC_SERVICE
   ];
   if (service === undefined || 'format' in service) throw new Error(`${PROTO_FILE} defines no ${EXT_PROC_SERVICE}`);
-  const method = service['Process'];
+  const method = service.Process;
   if (method === undefined) throw new Error(`${EXT_PROC_SERVICE} has no method Process`);
   return method;
 }

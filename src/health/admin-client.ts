@@ -185,7 +185,7 @@ function readHost(host: HostStatus): Host {
   const reasons = DOWN_FLAGS.filter((flag) => host.health_status[flag] === true).map((flag) =>
     flag.replaceAll('_', ' '),
   );
-  const eds = host.health_status['eds_health_status'];
+  const eds = host.health_status.eds_health_status;
   if (typeof eds === 'string' && !USABLE_EDS_STATES.includes(eds)) reasons.push(`EDS says ${eds}`);
   return { address, up: reasons.length === 0, why: reasons.join(', ') };
 }

@@ -1,0 +1,89 @@
+import { fileURLToPath } from 'node:url';
+import { ManagedProcess, type ProcessOptions } from './managed-process.ts';
+import { waitUntil } from './wait-until.ts';
+
+type OnLine = Pick<ProcessOptions, 'onLine'>;
+
+const ROOT = repositoryRoot();
+const APP_SERVER = `${ROOT}/build/lab/app-server-main.js`;
+export const CLI = `${ROOT}/dist/main.js`;
+
+/** Starts one server of the application and waits until it listens. */
+export async function startAppServer(
+  options: { readonly site: string; readonly server: string; readonly port: number } & OnLine,
+): Promise<ManagedProcess> {
+  const { site, server, port, ...rest } = options;
+  const child = new ManagedProcess({
+    name: `${site} ${server}`,
+    command: process.execPath,
+    args: [APP_SERVER, site, server, String(port)],
+    ...rest,
+  });
+  await child.waitForLine(/listening/);
+  return child;
+}
+
+/** Starts a sidecar and waits until it takes calls. */
+export async function startSidecarProcess(
+  options: {
+    readonly site: string;
+    readonly configFile: string;
+    readonly args?: readonly string[];
+    readonly env?: Readonly<Record<string, string>>;
+  } & OnLine,
+): Promise<ManagedProcess> {
+  const { site, configFile, args = [], ...rest } = options;
+  const child = new ManagedProcess({
+    name: `${site} sidecar`,
+    command: process.execPath,
+    args: [CLI, 'serve', '--config', configFile, ...args],
+    ...rest,
+  });
+  await child.waitForLine(/deciding on/);
+  return child;
+}
+
+/** Starts an Envoy and waits until its listener takes traffic. */
+export async function startEnvoyProcess(
+  options: {
+    readonly site: string;
+    readonly binary: string;
+    readonly bootstrapFile: string;
+    readonly adminUrl: string;
+    readonly concurrency?: number;
+  } & OnLine,
+): Promise<ManagedProcess> {
+  const { site, binary, bootstrapFile, adminUrl, concurrency = 2, ...rest } = options;
+  const child = new ManagedProcess({
+    name: `${site} envoy`,
+    command: binary,
+    // Hot restart keeps shared memory by a base id, which two Envoys on one machine would fight for.
+    args: [
+      '-c',
+      bootstrapFile,
+      '--disable-hot-restart',
+      '--concurrency',
+      String(concurrency),
+      '-l',
+      'warn',
+      '--file-flush-interval-msec',
+      '50',
+    ],
+    ...rest,
+  });
+  await waitUntil(
+    async () => {
+      if (child.hasEnded) throw child.failure('ended at its start');
+      const answer = await fetch(`${adminUrl}/ready`).catch(() => undefined);
+      return answer?.status === 200;
+    },
+    { what: `${site}'s Envoy to be ready` },
+  );
+  return child;
+}
+
+/** This file runs as TypeScript in lab/ and compiled in build/lab/. */
+function repositoryRoot(): string {
+  const here = fileURLToPath(new URL('.', import.meta.url));
+  return here.replace(/\/(build\/)?lab\/$/, '');
+}

@@ -1,0 +1,270 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parse, stringify } from 'yaml';
+import { fetchEnvoy } from '../../lab/envoy-binary.ts';
+import type { ManagedProcess } from '../../lab/managed-process.ts';
+import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from '../../lab/site-processes.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { freePorts } from './free-ports.ts';
+
+const run = promisify(execFile);
+
+export const EAST_COOKIE = 'KVAAVROI';
+export const WEST_COOKIE = 'DDVHSLLQ';
+
+export type EnvoyRelease = '1.36.4' | '1.38.3' | '1.40.0';
+
+/** A site's config file as a test may change it before it is written. */
+export interface ConfigFile {
+  [key: string]: unknown;
+  local_pool: Record<string, unknown>;
+  remote_pools: Record<string, unknown>[];
+  envoy: Record<string, unknown>;
+  health: Record<string, unknown>;
+}
+
+export interface LabOptions {
+  readonly envoyVersion?: EnvoyRelease;
+  /** Sidecars for each site, on Unix sockets when there are several. */
+  readonly sidecars?: number;
+  readonly configure?: (file: ConfigFile, site: 'east' | 'west') => void;
+  /** Changes a site's rendered Envoy bootstrap. */
+  readonly patchBootstrap?: (bootstrap: string, site: 'east' | 'west') => string;
+  readonly concurrency?: number;
+}
+
+interface SitePorts {
+  readonly edge: number;
+  readonly admin: number;
+  readonly sidecar: number;
+  readonly ops: number;
+  readonly apps: readonly number[];
+}
+
+/** One site of real processes: application servers, sidecars and an Envoy with the config that `envoy` prints. */
+export class SiteLab {
+  readonly name: 'east' | 'west';
+  readonly url: string;
+  readonly adminUrl: string;
+  readonly opsUrl: string;
+  readonly configFile: string;
+  readonly apps: ManagedProcess[] = [];
+  readonly sidecars: ManagedProcess[] = [];
+  /** The listen address of each sidecar. */
+  readonly sidecarAddresses: readonly string[];
+  envoy: ManagedProcess | undefined;
+  readonly #ports: SitePorts;
+  readonly #binary: string;
+  readonly #bootstrapFile: string;
+  readonly #concurrency: number;
+
+  constructor(options: {
+    name: 'east' | 'west';
+    ports: SitePorts;
+    directory: string;
+    binary: string;
+    sidecarAddresses: readonly string[];
+    concurrency: number;
+  }) {
+    this.name = options.name;
+    this.url = `http://127.0.0.1:${options.ports.edge}`;
+    this.adminUrl = `http://127.0.0.1:${options.ports.admin}`;
+    this.opsUrl = `http://127.0.0.1:${options.ports.ops}`;
+    this.configFile = join(options.directory, `${options.name}.yaml`);
+    this.sidecarAddresses = options.sidecarAddresses;
+    this.#bootstrapFile = join(options.directory, `${options.name}-envoy.yaml`);
+    this.#ports = options.ports;
+    this.#binary = options.binary;
+    this.#concurrency = options.concurrency;
+  }
+
+  async render(patch: (bootstrap: string, site: 'east' | 'west') => string): Promise<void> {
+    const { stdout } = await run(process.execPath, [CLI, 'envoy', '--config', this.configFile]);
+    await writeFile(this.#bootstrapFile, patch(stdout, this.name));
+  }
+
+  async startPool(): Promise<void> {
+    const started = this.#ports.apps.map((port, index) =>
+      startAppServer({ site: this.name, server: `app-${index + 1}`, port }),
+    );
+    this.apps.splice(0, this.apps.length, ...(await Promise.all(started)));
+  }
+
+  async startApp(index: number): Promise<void> {
+    const port = this.#ports.apps[index] ?? 0;
+    this.apps[index] = await startAppServer({ site: this.name, server: `app-${index + 1}`, port });
+  }
+
+  async stopPool(): Promise<void> {
+    await Promise.all(this.apps.map((app) => app.stop('SIGKILL')));
+  }
+
+  async startSidecar(index = 0, env: Record<string, string> = {}): Promise<void> {
+    const args = this.sidecarAddresses.length > 1 ? ['--listen', this.sidecarAddresses[index] ?? ''] : [];
+    if (index > 0) args.push('--ops-listen', `${this.sidecarAddresses[index]}.ops`);
+    this.sidecars[index] = await startSidecarProcess({ site: this.name, configFile: this.configFile, args, env });
+  }
+
+  async startEnvoy(): Promise<void> {
+    this.envoy = await startEnvoyProcess({
+      site: this.name,
+      binary: this.#binary,
+      bootstrapFile: this.#bootstrapFile,
+      adminUrl: this.adminUrl,
+      concurrency: this.#concurrency,
+    });
+  }
+
+  sidecar(index = 0): ManagedProcess {
+    const sidecar = this.sidecars[index];
+    if (sidecar === undefined) throw new Error(`${this.name} has no sidecar ${index}`);
+    return sidecar;
+  }
+
+  /** Waits until the sidecar says so of the status URI. */
+  async waitForStatus(status: 200 | 503): Promise<void> {
+    await waitUntil(
+      async () => {
+        const answer = await fetch(`${this.url}/local_pool_status`).catch(() => undefined);
+        const body = await answer?.text();
+        return answer?.status === status && body === `LOCAL POOL STATE: ${status === 200 ? 'UP' : 'DOWN'}`;
+      },
+      { what: `${this.name}'s status URI to say ${status}` },
+    );
+  }
+
+  /** Waits until the sidecar sees the other site's pool up or down, as its log last said. */
+  async waitForRemote(state: 'up' | 'down'): Promise<void> {
+    await waitUntil(
+      () => {
+        const said = this.sidecar().lines.filter((line) => line.includes('pool remote_pool ('));
+        return said.at(-1)?.includes(`is ${state}:`) === true;
+      },
+      { what: `${this.name}'s sidecar to see the remote pool ${state}` },
+    );
+  }
+
+  /** A counter or gauge of this site's Envoy. */
+  async stat(name: string): Promise<number> {
+    const text = await (await fetch(`${this.adminUrl}/stats?filter=^${name.replaceAll('.', '\\.')}$`)).text();
+    const value = /: (\d+)/.exec(text)?.[1];
+    if (value === undefined) throw new Error(`${this.name}'s Envoy has no stat ${name}`);
+    return Number(value);
+  }
+
+  async close(): Promise<void> {
+    const processes = [...this.sidecars, ...(this.envoy === undefined ? [] : [this.envoy]), ...this.apps];
+    for (const child of processes) child.signal('SIGCONT');
+    await Promise.all(processes.map((child) => child.stop('SIGKILL')));
+  }
+}
+
+export interface TwoSites {
+  readonly east: SiteLab;
+  readonly west: SiteLab;
+  readonly sites: readonly SiteLab[];
+  /** Waits until each sidecar sees every pool up. */
+  ready(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Starts two whole sites on free ports, and returns when both serve and see each other. */
+export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites> {
+  const {
+    envoyVersion = '1.40.0',
+    sidecars = 1,
+    configure,
+    patchBootstrap = (text) => text,
+    concurrency = 2,
+  } = options;
+  const binary = await fetchEnvoy(envoyVersion);
+  const directory = await mkdtemp(join(tmpdir(), 'site-persistence-lab-'));
+  const ports = { east: await sitePorts(), west: await sitePorts() };
+  const labs = (['east', 'west'] as const).map((name) => {
+    const sidecarAddresses = Array.from({ length: sidecars }, (_, index) =>
+      sidecars === 1 ? `127.0.0.1:${ports[name].sidecar}` : `unix:${directory}/${name}-${index}.sock`,
+    );
+    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency });
+  });
+  const [east, west] = labs as [SiteLab, SiteLab];
+
+  async function close(): Promise<void> {
+    await Promise.all(labs.map((lab) => lab.close()));
+    await rm(directory, { recursive: true, force: true });
+  }
+  async function ready(): Promise<void> {
+    for (const lab of labs) {
+      await lab.waitForStatus(200);
+      await lab.waitForRemote('up');
+    }
+  }
+
+  try {
+    for (const lab of labs) {
+      const file = configFile(lab, ports, envoyVersion);
+      configure?.(file, lab.name);
+      await writeFile(lab.configFile, stringify(file));
+      await lab.render(patchBootstrap);
+    }
+    await Promise.all(
+      labs.map(async (lab) => {
+        await lab.startPool();
+        await Promise.all([lab.startEnvoy(), ...lab.sidecarAddresses.map((_, index) => lab.startSidecar(index))]);
+      }),
+    );
+    await ready();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { east, west, sites: labs, ready, close };
+}
+
+/** Changes a bootstrap as an object. */
+export function patchYaml(change: (bootstrap: never) => void): (text: string) => string {
+  return (text) => {
+    const bootstrap = parse(text) as never;
+    change(bootstrap);
+    return stringify(bootstrap, { aliasDuplicateObjects: false });
+  };
+}
+
+async function sitePorts(): Promise<SitePorts> {
+  const [edge = 0, admin = 0, sidecar = 0, ops = 0, ...apps] = await freePorts(6);
+  return { edge, admin, sidecar, ops, apps };
+}
+
+function configFile(lab: SiteLab, ports: Record<'east' | 'west', SitePorts>, envoyVersion: EnvoyRelease): ConfigFile {
+  const other = lab.name === 'east' ? 'west' : 'east';
+  const own = ports[lab.name];
+  const cookies = { east: EAST_COOKIE, west: WEST_COOKIE };
+  return {
+    site: lab.name,
+    listen: lab.sidecarAddresses[0],
+    ops_listen: `127.0.0.1:${own.ops}`,
+    health: {},
+    local_pool: {
+      cluster: 'local_pool',
+      cookie: { name: cookies[lab.name], path: '/' },
+      servers: own.apps.map((port) => `127.0.0.1:${port}`),
+      health_check: { path: '/healthz', interval: '1s' },
+    },
+    remote_pools: [
+      {
+        site: other,
+        cluster: 'remote_pool',
+        cookie: { name: cookies[other], path: '/' },
+        servers: [`127.0.0.1:${ports[other].edge}`],
+      },
+    ],
+    envoy: {
+      admin: `http://127.0.0.1:${own.admin}`,
+      listen: `127.0.0.1:${own.edge}`,
+      sidecars: lab.sidecarAddresses,
+      version: envoyVersion.split('.').slice(0, 2).join('.'),
+    },
+  };
+}
