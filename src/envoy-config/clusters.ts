@@ -132,7 +132,8 @@ function sidecarCluster(sidecars: readonly Address[]): JsonObject {
     name: SIDECAR_CLUSTER,
     ...endpoints(SIDECAR_CLUSTER, sidecars),
     connect_timeout: '0.25s',
-    lb_policy: 'LEAST_REQUEST',
+    // Not LEAST_REQUEST: a sidecar that just died has the fewest requests, and would draw the retries as well.
+    lb_policy: 'ROUND_ROBIN',
     ...poolDefaults(),
     // A hung sidecar costs each request message_timeout until this takes it out; a stopping one says NOT_SERVING.
     health_checks: [

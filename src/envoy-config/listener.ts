@@ -5,6 +5,7 @@ import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../
 import { overwrite, renderAddress } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER } from './names.ts';
+import { anotherHost } from './retries.ts';
 import { renderRouteConfig } from './routes.ts';
 
 /**
@@ -76,15 +77,9 @@ function extProcFilter(): JsonObject {
         // Not envoy_grpc.retry_policy, which does nothing. With two sidecars a restart of one skips no decision.
         retry_policy: {
           retry_on: 'connect-failure,refused-stream,reset-before-request,reset',
-          num_retries: 3,
+          num_retries: 5,
           retry_back_off: { base_interval: '0.001s', max_interval: '0.01s' },
-          retry_host_predicate: [
-            {
-              name: 'envoy.retry_host_predicates.previous_hosts',
-              typed_config: typed('envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
-            },
-          ],
-          host_selection_retry_max_attempts: 5,
+          ...anotherHost(),
         },
       },
       failure_mode_allow: true,

@@ -3,6 +3,7 @@ import { HOP_HEADER, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { overwrite } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { withFallback } from './names.ts';
+import { anotherHost } from './retries.ts';
 import { hasPriorityGroups } from './versions.ts';
 
 /**
@@ -110,8 +111,8 @@ function decidedLocalRoutes(config: Config): JsonObject[] {
             typed_config: typed(
               'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
               {
-                priority_groups: [config.localPool, ...config.remotePools].map(({ cluster }) => ({
-                  name: cluster,
+                priority_groups: clustersToTry(config).map((cluster, index) => ({
+                  name: `try_${index + 1}`,
                   clusters: [{ cluster_name: cluster, weight: 1 }],
                 })),
               },
@@ -123,6 +124,12 @@ function decidedLocalRoutes(config: Config): JsonObject[] {
       },
     },
   ];
+}
+
+/** One for each try: a session whose server just died goes to another server here before it leaves the site. */
+function clustersToTry(config: Config): string[] {
+  const local = config.localPool.cluster;
+  return [local, local, ...config.remotePools.map((pool) => pool.cluster)];
 }
 
 function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
@@ -139,12 +146,6 @@ function retryPolicy(retryOn: string): JsonObject {
     ...(retryOn === RETRY_ON_REFUSAL ? { retriable_headers: [{ name: REFUSED_HEADER, present_match: true }] } : {}),
     num_retries: RETRIES,
     retry_back_off: { base_interval: '0.005s', max_interval: '0.05s' },
-    retry_host_predicate: [
-      {
-        name: 'envoy.retry_host_predicates.previous_hosts',
-        typed_config: typed('envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'),
-      },
-    ],
-    host_selection_retry_max_attempts: 5,
+    ...anotherHost(),
   };
 }

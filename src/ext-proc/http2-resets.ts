@@ -1,25 +1,40 @@
+import { createServer } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 /**
  * Without the runtime flag `ext_proc_graceful_grpc_close` Envoy ends every ext_proc stream by RST_STREAM. nghttp2, under
  * Node, takes more than 1,000 of them at once, or 33 a second, for an attack ("rapid reset", CVE-2023-44487) and closes
- * the connection with all calls in flight. Envoy is no attacker, so the allowance is raised past what it can send.
+ * the connection. Envoy is no attacker, so the allowance is raised past what it can send.
  */
 const RESET_ALLOWANCE = { streamResetBurst: 1_000_000_000, streamResetRate: 1_000_000_000 };
 
 /** After so many streams without a reset a session is not watched further: the listener costs something on each. */
 const WATCHED_STREAMS_PER_SESSION = 200;
 
+/** Whether the allowance could be raised, or who does not let it be. */
+export type ResetAllowance = 'raised' | 'fixed by Node' | 'hidden by grpc-js';
+
 /**
  * Raises the number of stream resets that the server puts up with. To be called before the server is bound.
- * grpc-js hands these options to node:http2 but has no public way to them.
- * @returns whether it could: false where a version of grpc-js keeps its options elsewhere.
+ * grpc-js hands its `commonServerOptions` to node:http2 but has no public way to them; Node knows the option from
+ * version 22 on.
  */
-export function raiseResetAllowance(server: Server): boolean {
+export function raiseResetAllowance(server: Server): ResetAllowance {
   const options: unknown = Reflect.get(server, 'commonServerOptions');
-  if (typeof options !== 'object' || options === null) return false;
+  if (typeof options !== 'object' || options === null) return 'hidden by grpc-js';
   Object.assign(options, RESET_ALLOWANCE);
-  return true;
+  return doesNodeKnowTheOption() ? 'raised' : 'fixed by Node';
+}
+
+/** Node refuses a bad value of an option that it knows, and overlooks one that it does not. */
+function doesNodeKnowTheOption(): boolean {
+  const badValue: object = { streamResetBurst: 'no number', streamResetRate: 'no number' };
+  try {
+    createServer(badValue).close();
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 interface EventSource {
@@ -29,7 +44,7 @@ interface EventSource {
 
 /**
  * Calls `onReset` once, when a stream of this server ended by a reset that carries an error. To be called after the
- * server is bound. Where grpc-js hides its HTTP/2 servers elsewhere nothing is noticed.
+ * server is bound. Where grpc-js hides its HTTP/2 servers nothing is noticed.
  */
 export function onFirstStreamReset(server: Server, onReset: (errorCode: number) => void): void {
   let reported = false;
@@ -41,8 +56,8 @@ export function onFirstStreamReset(server: Server, onReset: (errorCode: number) 
   const servers: unknown = Reflect.get(server, 'http2Servers');
   if (!(servers instanceof Map)) return;
   for (const http2Server of servers.keys()) {
-    if (isEventSource(http2Server))
-      http2Server.on('session', (session) => watchSession(session, () => reported, report));
+    if (!isEventSource(http2Server)) continue;
+    http2Server.on('session', (session) => watchSession(session, () => reported, report));
   }
 }
 

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { type Address, formatAddress } from '../config/address.ts';
 import { ListenError } from '../listen-error.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
-import { onFirstStreamReset, raiseResetAllowance } from './http2-resets.ts';
+import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import type { ProcessCall } from './process.ts';
 import type { ExtProcService } from './service.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
@@ -31,25 +31,16 @@ export interface ExtProcServer {
  * @throws ListenError when the address cannot be had
  */
 export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
-  const { listen, service, process, logger } = options;
+  const { listen, service, logger } = options;
   const server = new Server({ 'grpc.enable_channelz': 0 });
-  const isRaised = raiseResetAllowance(server);
-  if (!isRaised) {
-    logger.warn(
-      `this version of grpc-js does not let the allowance of stream resets be raised: set the runtime flag ` +
-        `${GRACEFUL_CLOSE_FLAG}: true in Envoy (1.40 and later), or decisions are skipped under load`,
-    );
-  }
-  server.addService(service.definition, { Process: process });
+  const allowance = raiseResetAllowance(server);
+  if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
+  server.addService(service.definition, { Process: options.process });
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
   await bind(server, listen);
   onFirstStreamReset(server, (errorCode) => {
-    logger.warn(
-      { errorCode },
-      `Envoy ends its ext_proc streams by reset, which costs CPU${isRaised ? '' : ' and decisions'}: on Envoy 1.40 and ` +
-        `later set the runtime flag ${GRACEFUL_CLOSE_FLAG}: true`,
-    );
+    logger.warn({ errorCode }, `Envoy ends its ext_proc streams by reset: ${resetAdvice(allowance)}`);
   });
 
   return {
@@ -68,6 +59,16 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       });
     },
   };
+}
+
+/** What resets cost, and what to set in Envoy to have none. */
+function resetAdvice(allowance: ResetAllowance): string {
+  const cost = {
+    raised: 'that costs CPU on both sides',
+    'fixed by Node': `Node ${process.version} closes the connection after 1,000 of them (Node 22 and later do not)`,
+    'hidden by grpc-js': 'this version of grpc-js does not let Node be told to put up with stream resets',
+  };
+  return `${cost[allowance]}. With Envoy 1.40 and later set the runtime flag ${GRACEFUL_CLOSE_FLAG}: true`;
 }
 
 async function bind(server: Server, listen: Address): Promise<void> {

@@ -211,8 +211,8 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     }
     await Promise.all(
       labs.map(async (lab) => {
-        await lab.startPool();
-        await Promise.all([lab.startEnvoy(), ...lab.sidecarAddresses.map((_, index) => lab.startSidecar(index))]);
+        await Promise.all([lab.startPool(), ...lab.sidecarAddresses.map((_, index) => lab.startSidecar(index))]);
+        await lab.startEnvoy();
       }),
     );
     await ready();

@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import { Load, type LoadReport } from '../support/load.ts';
+import { type LabOptions, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+
+interface Row extends LoadReport {
+  readonly what: string;
+}
+
+const rows: Row[] = [];
+
+afterAll(() => {
+  const table = rows.map(({ what, requests, lost, windowMs, slowerThan100Ms, moved, bounced }) => ({
+    what,
+    requests,
+    lost,
+    'window ms': windowMs,
+    '>100 ms': slowerThan100Ms,
+    moved,
+    bounced,
+  }));
+  console.table(table);
+});
+
+/** Two sites of their own for each test: what was killed in one must not show in the next. */
+async function withLab(options: LabOptions, body: (lab: TwoSites) => Promise<void>): Promise<void> {
+  const lab = await startTwoSites(options);
+  try {
+    await body(lab);
+  } finally {
+    await lab.close();
+  }
+}
+
+const POST = { method: 'POST', body: Buffer.alloc(2_000, 'x') };
+
+function record(what: string, report: LoadReport): Row {
+  const row = { what, ...report };
+  rows.push(row);
+  return row;
+}
+
+describe.each([
+  ['GET', {}],
+  ['POST', POST],
+] as const)('%s', (method, request) => {
+  test('the remote pool is killed', async () => {
+    await withLab({}, async (lab) => {
+      const load = await Load.start({ homes: [lab.west.url], edges: [lab.east.url], request });
+      await load.during(200);
+      await lab.west.stopPool();
+      await lab.east.waitForRemote('down');
+      await load.during(400);
+      const row = record(`remote pool killed, ${method}`, await load.stop());
+      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+      expect(row.moved).toBe(8);
+      expect(row.bounced).toBe(0);
+    });
+  });
+
+  test('the remote Envoy is killed', async () => {
+    await withLab({}, async (lab) => {
+      const load = await Load.start({ homes: [lab.west.url], edges: [lab.east.url], request });
+      await load.during(200);
+      await lab.west.envoy?.stop('SIGKILL');
+      await lab.east.waitForRemote('down');
+      await load.during(400);
+      const row = record(`remote Envoy killed, ${method}`, await load.stop());
+      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+      expect(row.moved).toBe(8);
+      expect(row.bounced).toBe(0);
+    });
+  });
+
+  test('the local pool is killed (Envoy 1.40)', async () => {
+    await withLab({}, async (lab) => {
+      const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url], request });
+      await load.during(200);
+      await lab.east.stopPool();
+      await lab.east.waitForStatus(503);
+      await load.during(400);
+      const cookies = load.clients.map((client) => [...client.cookies.keys()]);
+      const row = record(`local pool killed, ${method}`, await load.stop());
+      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+      expect(row.moved).toBe(8);
+      console.log(JSON.stringify(cookies));
+    });
+  });
+});
+
+test.each(['1.40.0', '1.38.3'] as const)('one server of the local pool is killed (Envoy %s)', async (envoyVersion) => {
+  await withLab({ envoyVersion }, async (lab) => {
+    const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url, lab.west.url] });
+    await load.during(200);
+    await lab.east.apps[0]?.stop('SIGKILL');
+    await load.during(2_000);
+    const row = record(`one local server killed, Envoy ${envoyVersion}`, await load.stop());
+    expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+    expect(row.leftTheSite).toBe(0);
+  });
+});
+
+test('the local pool is killed (Envoy 1.38)', async () => {
+  await withLab({ envoyVersion: '1.38.3' }, async (lab) => {
+    const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url] });
+    await load.during(200);
+    await lab.east.stopPool();
+    await lab.east.waitForStatus(503);
+    await load.during(400);
+    const row = record('local pool killed, Envoy 1.38', await load.stop());
+    expect(row.windowMs, row.losses.slice(0, 40).join('\n')).toBeLessThan(700);
+    expect(row.moved).toBe(8);
+  });
+});
+
+test('the sidecar is killed and started again, 10 times', async () => {
+  await withLab({}, async (lab) => {
+    const load = await Load.start({ homes: [lab.east.url, lab.west.url], edges: [lab.east.url, lab.west.url] });
+    for (let count = 0; count < 10; count++) {
+      await load.during(100);
+      await lab.east.sidecar().stop('SIGKILL');
+      await load.during(100);
+      await lab.east.startSidecar();
+    }
+    await load.during(100);
+    const row = record('sidecar killed and started, 10 times', await load.stop());
+    expect(row.lost, row.losses.join('\n')).toBe(0);
+    expect(row.moved).toBe(0);
+    expect(row.bounced).toBe(0);
+  });
+});
+
+test('the sidecar hangs and goes on', async () => {
+  await withLab({}, async (lab) => {
+    const load = await Load.start({ homes: [lab.east.url, lab.west.url], edges: [lab.east.url, lab.west.url] });
+    await load.during(200);
+    lab.east.sidecar().signal('SIGSTOP');
+    await sleep(5_000);
+    const decided = await lab.east.stat('http.edge.ext_proc.stream_msgs_received');
+    lab.east.sidecar().signal('SIGCONT');
+    await expect.poll(() => lab.east.stat('http.edge.ext_proc.stream_msgs_received')).toBeGreaterThan(decided + 100);
+    const row = record('sidecar hung for 5 s', await load.stop());
+    expect(row.lost, row.losses.join('\n')).toBe(0);
+    expect(row.slowerThan100Ms).toBeLessThanOrEqual(60);
+    expect(row.moved).toBe(0);
+  });
+});

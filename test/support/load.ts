@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AppAnswer } from '../../lab/app-server.ts';
+import { Client, type RequestOptions, serverOf } from './client.ts';
+
+export interface LoadOptions {
+  readonly clients?: number;
+  /** Where each client's session begins; round-robin. */
+  readonly homes: readonly string[];
+  /** Where each client sends its requests, in turn. */
+  readonly edges: readonly string[];
+  readonly pauseMs?: number;
+  readonly request?: RequestOptions;
+}
+
+export interface LoadReport {
+  readonly requests: number;
+  /** Requests without an answer, or with a 5xx. */
+  readonly lost: number;
+  /** The most that one client lost. */
+  readonly mostLostByOneClient: number;
+  /** From the first lost request to the last. */
+  readonly windowMs: number;
+  readonly slowerThan100Ms: number;
+  /** Sessions whose server at the end is another one than at the start. */
+  readonly moved: number;
+  /** Sessions that came back to a site they had left. */
+  readonly bounced: number;
+  /** Sessions that were at another site at any time. */
+  readonly leftTheSite: number;
+  /** What was lost, for the message of a failed test. */
+  readonly losses: readonly string[];
+}
+
+interface ClientState {
+  readonly client: Client;
+  readonly servers: string[];
+  lost: number;
+}
+
+/** Clients that each keep a session and ask again a few milliseconds after each answer. */
+export class Load {
+  readonly clients: readonly Client[];
+  readonly #options: LoadOptions;
+  readonly #states: readonly ClientState[];
+  readonly #lossTimes: number[] = [];
+  readonly #losses: string[] = [];
+  readonly #startedAt = performance.now();
+  #requests = 0;
+  #slow = 0;
+  #isStopping = false;
+  #running: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: LoadOptions, states: readonly ClientState[]) {
+    this.#options = options;
+    this.#states = states;
+    this.clients = states.map((state) => state.client);
+  }
+
+  /** Begins the clients' sessions, then their requests. */
+  static async start(options: LoadOptions): Promise<Load> {
+    const states = await Promise.all(
+      Array.from({ length: options.clients ?? 8 }, async (_, index): Promise<ClientState> => {
+        const client = new Client();
+        const first = await client.ask(options.homes[index % options.homes.length] ?? '');
+        return { client, servers: [serverOf(first)], lost: 0 };
+      }),
+    );
+    const load = new Load(options, states);
+    load.#running = Promise.all(states.map((state, index) => load.#loop(state, index)));
+    return load;
+  }
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  get lost(): number {
+    return this.#lossTimes.length;
+  }
+
+  /** Resolves after every client has had this many more answers or losses. */
+  async during(requests: number): Promise<void> {
+    const until = this.#requests + requests;
+    while (this.#requests < until) await sleep(10);
+  }
+
+  async stop(): Promise<LoadReport> {
+    this.#isStopping = true;
+    await this.#running;
+    for (const { client } of this.#states) client.close();
+    const first = this.#lossTimes[0] ?? 0;
+    const last = this.#lossTimes.at(-1) ?? 0;
+    return {
+      requests: this.#requests,
+      lost: this.#lossTimes.length,
+      mostLostByOneClient: Math.max(...this.#states.map((state) => state.lost)),
+      windowMs: Math.round(last - first),
+      slowerThan100Ms: this.#slow,
+      moved: this.#states.filter(({ servers }) => servers.length > 1 && servers.at(-1) !== servers[0]).length,
+      bounced: this.#states.filter(({ servers }) => hasReturned(servers.map(siteOf))).length,
+      leftTheSite: this.#states.filter(({ servers }) => new Set(servers.map(siteOf)).size > 1).length,
+      losses: this.#losses,
+    };
+  }
+
+  async #loop(state: ClientState, index: number): Promise<void> {
+    const { edges, request, pauseMs = 4 } = this.#options;
+    for (let turn = index; !this.#isStopping; turn++) {
+      const startedAt = performance.now();
+      try {
+        const answer = await state.client.request(edges[turn % edges.length] ?? '', request);
+        if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body.slice(0, 80)}`);
+        const server = serverOf(JSON.parse(answer.body) as AppAnswer);
+        if (state.servers.at(-1) !== server) state.servers.push(server);
+      } catch (error) {
+        state.lost++;
+        this.#lossTimes.push(performance.now());
+        const atMs = Math.round(performance.now() - this.#startedAt);
+        this.#losses.push(
+          `client ${index} after ${atMs} ms: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+      this.#requests++;
+      if (performance.now() - startedAt > 100) this.#slow++;
+      await sleep(pauseMs);
+    }
+  }
+}
+
+function siteOf(server: string): string {
+  return server.split('/', 1)[0] ?? server;
+}
+
+function hasReturned(places: readonly string[]): boolean {
+  const stays = places.filter((place, index) => place !== places[index - 1]);
+  return new Set(stays).size < stays.length;
+}
