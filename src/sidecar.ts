@@ -10,7 +10,11 @@ import { createRequestDecoder } from './ext-proc/request.ts';
 import { startExtProcServer } from './ext-proc/server.ts';
 import { createExtProcService } from './ext-proc/service.ts';
 import { describeAdmin } from './health/admin-client.ts';
-import { startHealthWatcher } from './health/watcher.ts';
+import { watchedPools } from './health/pool.ts';
+import { createHealthWatcher } from './health/watcher.ts';
+import { Drain } from './ops/drain.ts';
+import { startOpsServer } from './ops/server.ts';
+import { reportSiteState } from './ops/state.ts';
 
 export interface Sidecar {
   /** Stops taking calls, lets those in flight end, and stops polling. */
@@ -24,31 +28,33 @@ export interface Sidecar {
 export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
   const policy = createPolicy(config);
   const service = createExtProcService(createRequestDecoder(createRequestMatcher(policy, config.statusUri)));
-  const health = startHealthWatcher(config, logger);
+  const health = createHealthWatcher(config, logger);
+  const drain = new Drain(config.site, logger);
   const process = createProcess({
     policy,
     replies: createReplies(config, policy, service.encodeResponse),
-    currentState: () => ({ health: health.current(), draining: false }),
+    currentState: () => ({ health: health.current(), draining: drain.isDraining }),
     onDecision: logger.isLevelEnabled('debug') ? logDecisions(policy, logger) : null,
     onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
   });
+  const started: { close(): void | Promise<void> }[] = [health];
+  const closeAll = async () => {
+    for (const part of started.toReversed()) await part.close();
+  };
   try {
-    const server = await startExtProcServer({ listen: config.listen, service, process, logger });
-    // A decision before Envoy was asked for the first time would be no opinion for nothing.
-    logger.info(
-      { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
-      `site ${config.site}: deciding on ${formatAddress(config.listen)}`,
-    );
-    return {
-      async close() {
-        await server.close();
-        await health.close();
-      },
-    };
+    const state = () => reportSiteState(config.site, watchedPools(config), health, drain);
+    started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
+    started.push(await startExtProcServer({ listen: config.listen, service, process, logger }));
   } catch (error) {
-    await health.close();
+    await closeAll();
     throw error;
   }
+  health.start();
+  logger.info(
+    { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
+    `site ${config.site}: deciding on ${formatAddress(config.listen)}, not draining`,
+  );
+  return { close: closeAll };
 }
 
 function logDecisions(policy: Policy, logger: Logger): (decision: Decision) => void {

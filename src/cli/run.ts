@@ -4,7 +4,9 @@ import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/load.ts';
 import { ListenError } from '../listen-error.ts';
 import { check } from './check.ts';
+import { CommandFailed } from './command-failed.ts';
 import { printEnvoyConfig } from './envoy.ts';
+import { drain, type OpsTarget, status, undrain } from './ops.ts';
 import { serve } from './serve.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -72,7 +74,35 @@ function createProgram(context: CliContext): Command {
     .description('check a config file and say what it means')
     .action((options: { config: string }) => check(options.config, context));
 
+  const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
+  command(program, 'status')
+    .description('say how the site stands: its pools, which servers are down and why, draining')
+    .option(...opsOption)
+    .option('--json', 'as JSON')
+    .action((options: OpsCommandOptions & { json?: boolean }) => status(ops(options), options.json === true, context));
+
+  command(program, 'drain')
+    .description('tell the world to go elsewhere; the sessions that live here are still served')
+    .option('--for <duration>', 'end by itself after this time, such as 30m')
+    .option(...opsOption)
+    .addHelpText('after', '\nA restart of the sidecar ends a drain. With several sidecars, drain each: --ops-listen.')
+    .action((options: OpsCommandOptions & { for?: string }) => drain(ops(options), options.for, context));
+
+  command(program, 'undrain')
+    .description('end a drain')
+    .option(...opsOption)
+    .action((options: OpsCommandOptions) => undrain(ops(options), context));
+
   return program;
+}
+
+interface OpsCommandOptions {
+  readonly config: string;
+  readonly opsListen?: string;
+}
+
+function ops(options: OpsCommandOptions): OpsTarget {
+  return { configFile: options.config, opsListen: addressOption('--ops-listen', options.opsListen) };
 }
 
 function command(program: Command, name: string): Command {
@@ -96,7 +126,7 @@ function report(error: unknown, context: CliContext): number {
     context.stderr.write(`${error.message}\n`);
     return EXIT_WRONG_USE;
   }
-  if (error instanceof ListenError) {
+  if (error instanceof ListenError || error instanceof CommandFailed) {
     context.stderr.write(`${error.message}\n`);
     return EXIT_FAILED;
   }

@@ -1,10 +1,9 @@
-import { rm } from 'node:fs/promises';
-import { connect } from 'node:net';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { type Address, formatAddress } from '../config/address.ts';
 import { ListenError } from '../listen-error.ts';
+import { removeDeadSocket } from '../unix-socket.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import type { ProcessCall } from './process.ts';
@@ -32,6 +31,8 @@ export interface ExtProcServer {
  */
 export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
   const { listen, service, logger } = options;
+  // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
+  setLogVerbosity(logVerbosity.NONE);
   const server = new Server({ 'grpc.enable_channelz': 0 });
   const allowance = raiseResetAllowance(server);
   if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
@@ -79,17 +80,4 @@ async function bind(server: Server, listen: Address): Promise<void> {
       else reject(new ListenError('listen', listen, error));
     });
   });
-}
-
-/** A process that was killed leaves its socket file behind, and nobody can bind to it until it is removed. */
-async function removeDeadSocket(path: string): Promise<void> {
-  const isDead = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(false);
-    });
-    probe.once('error', (error) => resolve('code' in error && error.code === 'ECONNREFUSED'));
-  });
-  if (isDead) await rm(path, { force: true });
 }

@@ -1,9 +1,7 @@
-import { Agent, request } from 'node:http';
+import { Agent } from 'node:http';
 import { z } from 'zod';
 import { type Address, formatAddress } from '../config/address.ts';
-
-/** More than 10,000 hosts take, and a bound for whatever else may answer on that port. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+import { type HttpAnswer, HttpRequestError, httpRequest } from '../http-request.ts';
 
 /** An answer that could not be had from Envoy's admin interface, or could not be used. */
 export class AdminError extends Error {
@@ -72,42 +70,26 @@ type HostStatus = z.infer<typeof clustersAnswer>['cluster_statuses'][number]['ho
 /** Talks to one Envoy's admin interface, over one kept-open connection. Each request is given up after `timeoutMs`. */
 export function createAdminClient(admin: Address, timeoutMs: number): AdminClient {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const target = admin.kind === 'unix' ? { socketPath: admin.path } : { host: admin.host, port: admin.port };
   const closing = new AbortController();
 
-  function getText(path: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      const fail = (code: AdminError['code'], message: string, cause?: Error) => {
-        clearTimeout(timer);
-        reject(new AdminError(code, message, { cause }));
-        call.destroy();
-      };
-      const timer = setTimeout(() => fail('ADMIN_TIMEOUT', `no answer within ${timeoutMs} ms`), timeoutMs);
-      const call = request({ ...target, agent, path, signal: closing.signal }, (response) => {
-        const parts: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (part: Buffer) => {
-          bytes += part.length;
-          if (bytes > MAX_ANSWER_BYTES) fail('ADMIN_BAD_ANSWER', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
-          else parts.push(part);
-        });
-        response.on('error', (error) => fail('ADMIN_UNREACHABLE', error.message, error));
-        response.on('end', () => {
-          clearTimeout(timer);
-          if (response.statusCode === 200) resolve(Buffer.concat(parts).toString());
-          else fail('ADMIN_BAD_ANSWER', `it answered ${response.statusCode} to GET ${path.split('?', 1)[0]}`);
-        });
-      });
-      call.on('error', (error) => fail('ADMIN_UNREACHABLE', error.message, error));
-      call.end();
-    });
+  async function get(path: string): Promise<HttpAnswer> {
+    try {
+      return await httpRequest(admin, { method: 'GET', path, timeoutMs, agent, signal: closing.signal });
+    } catch (error) {
+      if (!(error instanceof HttpRequestError)) throw error;
+      const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
+      throw new AdminError(code, error.message, { cause: error });
+    }
   }
 
   async function getJson<T>(path: string, shape: z.ZodType<T>): Promise<T> {
-    const text = await getText(path);
+    const { status, body } = await get(path);
+    if (status !== 200) {
+      throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to GET ${path.split('?', 1)[0]}`);
+    }
     let json: unknown;
     try {
-      json = JSON.parse(text);
+      json = JSON.parse(body);
     } catch (error) {
       throw new AdminError('ADMIN_BAD_ANSWER', 'its answer is not JSON: is this really Envoy?', { cause: error });
     }

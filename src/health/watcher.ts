@@ -25,13 +25,15 @@ export interface HealthWatcher {
   current(): PoolHealth;
   /** The pools as last seen, in the order of the sites; empty before the first good poll. */
   pools(): readonly PoolState[];
-  /** Resolves after the first poll, good or bad. */
-  readonly firstPoll: Promise<void>;
+  /** Since the last good poll; null for never. */
+  ageMs(): number | null;
+  /** Begins to poll. */
+  start(): void;
   close(): Promise<void>;
 }
 
-/** Polls Envoy's admin interface for the health of the configured pools, one request at a time, until closed. */
-export function startHealthWatcher(config: Config, logger: Logger): HealthWatcher {
+/** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
+export function createHealthWatcher(config: Config, logger: Logger): HealthWatcher {
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
@@ -40,15 +42,11 @@ export function startHealthWatcher(config: Config, logger: Logger): HealthWatche
 
   let pools: readonly PoolState[] = [];
   let health: PoolHealth = UNKNOWN;
-  let staleAtMs = Number.NEGATIVE_INFINITY;
+  let lastGoodAtMs: number | null = null;
   let failedSinceMs: number | null = null;
 
-  // A decision never waits for this timer (see `current`); it only says that time is up.
-  const staleTimer = setTimeout(() => {
-    logger.error(
-      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
-    );
-  }, staleAfterMs);
+  let running: Promise<void> | undefined;
+  let staleTimer: NodeJS.Timeout | undefined;
 
   async function poll(): Promise<boolean> {
     try {
@@ -69,8 +67,8 @@ export function startHealthWatcher(config: Config, logger: Logger): HealthWatche
       nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
     );
     health = { known: true, up: pools.map((pool) => pool.isUp) };
-    staleAtMs = nowMs + staleAfterMs;
-    staleTimer.refresh();
+    lastGoodAtMs = nowMs;
+    staleTimer?.refresh();
     noteSuccess(nowMs);
 
     const changed = watched.filter((_, index) => {
@@ -119,28 +117,32 @@ export function startHealthWatcher(config: Config, logger: Logger): HealthWatche
     logger.info(`Envoy's admin interface answers again after ${seconds} s`);
   }
 
-  let firstPollDone: () => void = () => {};
-  const firstPoll = new Promise<void>((resolve) => {
-    firstPollDone = resolve;
-  });
-
   async function run(): Promise<void> {
     let pauseMs = pollIntervalMs;
     while (!closing.signal.aborted) {
       const startedAtMs = performance.now();
       const isGood = await poll();
-      firstPollDone();
       pauseMs = isGood ? pollIntervalMs : Math.min(pauseMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
       const spentMs = isGood ? performance.now() - startedAtMs : 0;
       await sleep(Math.max(0, pauseMs - spentMs), undefined, { signal: closing.signal }).catch(() => {});
     }
   }
-  const running = run();
+
+  function sayUnknown(): void {
+    logger.error(
+      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
+    );
+  }
 
   return {
-    current: () => (performance.now() <= staleAtMs ? health : UNKNOWN),
+    current: () => (lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs ? health : UNKNOWN),
     pools: () => pools,
-    firstPoll,
+    ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
+    start() {
+      // Only says that time is up: a decision looks at the clock itself.
+      staleTimer = setTimeout(sayUnknown, staleAfterMs);
+      running = run();
+    },
     async close() {
       closing.abort();
       clearTimeout(staleTimer);

@@ -1,0 +1,74 @@
+import { type Agent, request } from 'node:http';
+import type { Address } from './config/address.ts';
+
+/** More than Envoy says of 10,000 hosts, and a bound for whatever else may answer on a port. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'POST';
+  /** Path and query. */
+  readonly path: string;
+  readonly timeoutMs: number;
+  readonly agent?: Agent;
+  readonly signal?: AbortSignal;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** No complete answer: the connection failed (`cause` has the reason), or it took too long. */
+export class HttpRequestError extends Error {
+  readonly code: 'HTTP_UNREACHABLE' | 'HTTP_TIMEOUT' | 'HTTP_TOO_LONG';
+
+  constructor(code: HttpRequestError['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'HttpRequestError';
+    this.code = code;
+  }
+}
+
+/** One request to an address of this project's own config, over TCP or a Unix socket. @throws HttpRequestError */
+export function httpRequest(address: Address, options: HttpRequest): Promise<HttpAnswer> {
+  const { method, path, timeoutMs, agent, signal } = options;
+  const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
+  return new Promise((resolve, reject) => {
+    const fail = (code: HttpRequestError['code'], message: string, cause?: Error) => {
+      clearTimeout(timer);
+      reject(new HttpRequestError(code, message, { cause }));
+      call.destroy();
+    };
+    const timer = setTimeout(() => fail('HTTP_TIMEOUT', `no answer within ${timeoutMs} ms`), timeoutMs);
+    const call = request(
+      {
+        ...target,
+        method,
+        path,
+        ...(agent === undefined ? {} : { agent }),
+        ...(signal === undefined ? {} : { signal }),
+      },
+      (response) => {
+        const parts: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (part: Buffer) => {
+          bytes += part.length;
+          if (bytes > MAX_ANSWER_BYTES) fail('HTTP_TOO_LONG', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+          else parts.push(part);
+        });
+        response.on('error', (error) => fail('HTTP_UNREACHABLE', error.message, error));
+        response.on('end', () => {
+          clearTimeout(timer);
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() });
+        });
+      },
+    );
+    call.on('error', (error) => fail('HTTP_UNREACHABLE', reasonOf(error), error));
+    call.end();
+  });
+}
+
+/** Node gives an error without a message where a host name has several addresses and none answers. */
+function reasonOf(error: Error): string {
+  return error.message !== '' ? error.message : 'code' in error ? String(error.code) : error.name;
+}

@@ -1,0 +1,60 @@
+import type { Logger } from 'pino';
+
+/** What a timer can hold. */
+export const MAX_DRAIN_MS = 24 * 24 * 3_600_000;
+
+/**
+ * Whether the site drains: the status URI tells the world to go elsewhere, while the other sites still send the
+ * sessions that live here. Held in memory only, so a restart ends it; both the stop and the start say so.
+ */
+export class Drain {
+  readonly #site: string;
+  readonly #logger: Logger;
+  #isDraining = false;
+  #sinceMs = 0;
+  #untilMs: number | null = null;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(site: string, logger: Logger) {
+    this.#site = site;
+    this.#logger = logger;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** When it began and when it ends by itself, in milliseconds since 1970; null while it does not drain. */
+  get times(): { readonly sinceMs: number; readonly untilMs: number | null } | null {
+    return this.#isDraining ? { sinceMs: this.#sinceMs, untilMs: this.#untilMs } : null;
+  }
+
+  /** Drains from now on; a second call only changes the end. @param forMs null: until {@link end}; at most {@link MAX_DRAIN_MS} */
+  start(forMs: number | null): void {
+    clearTimeout(this.#timer);
+    if (!this.#isDraining) this.#sinceMs = Date.now();
+    this.#isDraining = true;
+    this.#untilMs = forMs === null ? null : Date.now() + forMs;
+    if (forMs !== null) {
+      this.#timer = setTimeout(() => this.end('its time is over'), forMs);
+      this.#timer.unref();
+    }
+    const until = this.#untilMs === null ? 'until undrain' : `until ${new Date(this.#untilMs).toISOString()}`;
+    this.#logger.warn(`site ${this.#site} is draining, ${until}: its status URI says DOWN to the world`);
+  }
+
+  /** Ends the drain; nothing happens where there is none. */
+  end(why: string): void {
+    clearTimeout(this.#timer);
+    if (!this.#isDraining) return;
+    this.#isDraining = false;
+    this.#untilMs = null;
+    this.#logger.info(`site ${this.#site} is no longer draining: ${why}`);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    if (this.#isDraining)
+      this.#logger.warn(`site ${this.#site} stops while draining: it does not drain after a restart`);
+  }
+}
