@@ -29,5 +29,5 @@ function renderAdminAddress(admin: Address): JsonObject {
 }
 
 function gracefulClose(): JsonObject {
-  return { layers: [{ name: 'site_persistence', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] };
+  return { layers: [{ name: 'static', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] };
 }

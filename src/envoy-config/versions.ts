@@ -13,8 +13,3 @@ export function hasPriorityGroups(version: EnvoyVersion): boolean {
 export function hasSafeGracefulClose(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
 }
-
-/** The admin interface can be limited to the paths that are needed. */
-export function hasAdminAllowPaths(version: EnvoyVersion): boolean {
-  return isAtLeast(version, '1.38');
-}

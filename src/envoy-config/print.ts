@@ -1,0 +1,71 @@
+import { Document, isMap, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
+import type { Config } from '../config/config.ts';
+import { renderBootstrap } from './bootstrap.ts';
+import { SIDECAR_CLUSTER } from './names.ts';
+
+/**
+ * The Envoy bootstrap of a site as commented YAML.
+ * @throws Error when the config lacks what only rendering needs
+ */
+export function printBootstrap(config: Config): string {
+  const document = new Document(renderBootstrap(config), { aliasDuplicateObjects: false });
+  document.commentBefore =
+    ` Envoy ${config.envoy.version} bootstrap of site ${config.site}, printed by "site-persistence envoy" from the site's\n` +
+    ' config file. Change that file and print again instead of editing this one.';
+  const comments = commentsByName(config);
+  walk(document.contents, (map) => {
+    const name = map.get('name');
+    const comment = typeof name === 'string' ? comments.get(name) : undefined;
+    if (comment !== undefined) map.commentBefore = ` ${comment}`;
+    for (const pair of map.items) commentKey(pair);
+  });
+  return document.toString({ lineWidth: 0 });
+}
+
+/** What each named part of the config is for. */
+function commentsByName(config: Config): Map<string, string> {
+  const local = config.localPool.cluster;
+  const comments = new Map([
+    [
+      'envoy.filters.http.ext_proc',
+      'Asks the sidecar. Without its answer the request goes on, by the "undecided" routes.',
+    ],
+    ['envoy.filters.http.health_check', 'Answers the status URI when the sidecar is gone.'],
+    ['envoy.filters.http.stateful_session', "Keeps a client at one server of the local pool, by the site's cookie."],
+    ['decided_forwarded', 'The sidecar says: here. Forwarded by another site, so it is not sent on whatever happens.'],
+    ['decided_local', 'The sidecar says: here. What no server here takes is tried at another site.'],
+    ['undecided_forwarded', 'No decision, but forwarded by another site: here.'],
+    ['undecided_local', 'No decision, and no cookie of another site: here.'],
+    [local, 'The local pool: the servers of this site.'],
+    [SIDECAR_CLUSTER, 'The sidecar, or several of them.'],
+  ]);
+  for (const { site, cluster } of config.remotePools) {
+    comments.set(`decided_${cluster}`, `The sidecar says: to ${site}, which owns the session.`);
+    comments.set(`undecided_${cluster}`, `No decision, but a cookie of ${site}.`);
+    comments.set(cluster, `The remote pool: the virtual IP of ${site}, asked for its status.`);
+    comments.set(`${cluster}_or_local`, `To ${site}, or here where ${site} cannot be reached or refuses.`);
+  }
+  return comments;
+}
+
+const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
+  early_header_mutation_extensions: "A client's own pool header is gone before anything looks at it.",
+  local_reply_config: 'A forwarded request that no server here can take is refused, so that the other site serves it.',
+  forward_rules: 'No other header leaves Envoy.',
+  layered_runtime: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
+};
+
+function commentKey(pair: Pair): void {
+  if (!isScalar(pair.key)) return;
+  const comment = COMMENTS_BY_KEY[String(pair.key.value)];
+  if (comment !== undefined) pair.key.commentBefore = ` ${comment}`;
+}
+
+function walk(node: unknown, visit: (map: YAMLMap) => void): void {
+  if (isMap(node) && node instanceof YAMLMap) {
+    visit(node);
+    for (const pair of node.items) walk(pair.value, visit);
+  } else if (isSeq(node)) {
+    for (const item of node.items) walk(item, visit);
+  }
+}
