@@ -51,23 +51,23 @@ export async function startEnvoyProcess(
     readonly bootstrapFile: string;
     readonly adminUrl: string;
     readonly concurrency?: number;
+    /** Envoys of one base id hand over to the next epoch; without it hot restart is off. */
+    readonly hotRestart?: { readonly baseId: number; readonly epoch: number };
   } & OnLine,
 ): Promise<ManagedProcess> {
-  const { site, binary, bootstrapFile, adminUrl, concurrency = 2, ...rest } = options;
+  const { site, binary, bootstrapFile, adminUrl, concurrency = 2, hotRestart, ...rest } = options;
   const child = new ManagedProcess({
     name: `${site} envoy`,
     command: binary,
-    // Hot restart keeps shared memory by a base id, which two Envoys on one machine would fight for.
     args: [
-      '-c',
-      bootstrapFile,
-      '--disable-hot-restart',
-      '--concurrency',
-      String(concurrency),
-      '-l',
-      'warn',
-      '--file-flush-interval-msec',
-      '50',
+      ...['-c', bootstrapFile, '--concurrency', String(concurrency), '-l', 'warn'],
+      // So that the access log can be watched.
+      ...['--file-flush-interval-msec', '50'],
+      // Two Envoys on one machine would fight for the shared memory of a hot restart.
+      ...(hotRestart === undefined
+        ? ['--disable-hot-restart']
+        : ['--base-id', String(hotRestart.baseId), '--restart-epoch', String(hotRestart.epoch)]),
+      ...(hotRestart === undefined ? [] : ['--drain-time-s', '1', '--parent-shutdown-time-s', '2']),
     ],
     ...rest,
   });

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { type AdminMood, startAdminProxy } from '../support/admin-proxy.ts';
 import { Load, type LoadReport } from '../support/load.ts';
-import { type LabOptions, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+import { type LabOptions, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
 interface Row extends LoadReport {
   readonly what: string;
@@ -79,11 +81,11 @@ describe.each([
       await lab.east.stopPool();
       await lab.east.waitForStatus(503);
       await load.during(400);
-      const cookies = load.clients.map((client) => [...client.cookies.keys()]);
+      // Nobody is left with a cookie for an address of the other site.
+      for (const client of load.clients) expect([...client.cookies.keys()]).toEqual([WEST_COOKIE]);
       const row = record(`local pool killed, ${method}`, await load.stop());
       expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
       expect(row.moved).toBe(8);
-      console.log(JSON.stringify(cookies));
     });
   });
 });
@@ -143,5 +145,35 @@ test('the sidecar hangs and goes on', async () => {
     expect(row.lost, row.losses.join('\n')).toBe(0);
     expect(row.slowerThan100Ms).toBeLessThanOrEqual(60);
     expect(row.moved).toBe(0);
+  });
+});
+
+const MOODS: readonly AdminMood[] = ['slow', 'html', 'truncated', 'silent'];
+
+// While its health is unknown a site's status URI says 503, so the other site may take its sessions over: none is lost.
+test('the admin interface answers late, wrongly or not at all', async () => {
+  await withLab({}, async (lab) => {
+    const proxy = await startAdminProxy(lab.east.adminUrl);
+    await lab.east.moveAdmin(proxy.url);
+    await lab.east.sidecar().stop();
+    await lab.east.startSidecar();
+    await lab.ready();
+    const sidecar = lab.east.sidecar();
+    const said = (pattern: RegExp) => sidecar.lines.filter((line) => pattern.test(line)).length;
+    for (const [index, mood] of MOODS.entries()) {
+      const load = await Load.start({ homes: [lab.east.url, lab.west.url], edges: [lab.east.url, lab.west.url] });
+      await load.during(100);
+      proxy.mood = mood;
+      await waitUntil(async () => !(await lab.east.state()).health_known, { what: 'health to be unknown' });
+      await load.during(400);
+      expect(said(/cannot read health/)).toBe(index + 1);
+      expect(said(/health is unknown/)).toBe(index + 1);
+      proxy.mood = 'well';
+      await waitUntil(async () => (await lab.east.state()).health_known, { what: 'health to be known' });
+      await load.during(100);
+      const row = record(`admin interface ${mood}`, await load.stop());
+      expect(row.lost, row.losses.join('\n')).toBe(0);
+    }
+    await proxy.close();
   });
 });

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +8,7 @@ import { fetchEnvoy } from '../../lab/envoy-binary.ts';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { freePorts } from './free-ports.ts';
 
 const run = promisify(execFile);
@@ -108,8 +109,9 @@ export class SiteLab {
     this.sidecars[index] = await startSidecarProcess({ site: this.name, configFile: this.configFile, args, env });
   }
 
-  async startEnvoy(): Promise<void> {
+  async startEnvoy(hotRestart?: { baseId: number; epoch: number }): Promise<void> {
     this.envoy = await startEnvoyProcess({
+      ...(hotRestart === undefined ? {} : { hotRestart }),
       site: this.name,
       binary: this.#binary,
       bootstrapFile: this.#bootstrapFile,
@@ -145,6 +147,18 @@ export class SiteLab {
       },
       { what: `${this.name}'s sidecar to see the remote pool ${state}` },
     );
+  }
+
+  /** Makes the next sidecar ask for Envoy's health there, such as at something that stands in between. */
+  async moveAdmin(url: string): Promise<void> {
+    const file: unknown = parse(await readFile(this.configFile, 'utf8'));
+    const moved = { ...(file as ConfigFile), envoy: { ...(file as ConfigFile).envoy, admin: url } };
+    await writeFile(this.configFile, stringify(moved));
+  }
+
+  /** What the sidecar says of itself. */
+  async state(): Promise<SiteStateReport> {
+    return siteStateSchema.parse(await (await fetch(`${this.opsUrl}/api/state`)).json());
   }
 
   /** A counter or gauge of this site's Envoy. */
@@ -223,10 +237,10 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
   return { east, west, sites: labs, ready, close };
 }
 
-/** Changes a bootstrap as an object. */
-export function patchYaml(change: (bootstrap: never) => void): (text: string) => string {
+/** Changes a bootstrap as an object, of which the caller knows the shape. */
+export function patchYaml<Bootstrap>(change: (bootstrap: Bootstrap) => void): (text: string) => string {
   return (text) => {
-    const bootstrap = parse(text) as never;
+    const bootstrap = parse(text) as Bootstrap;
     change(bootstrap);
     return stringify(bootstrap, { aliasDuplicateObjects: false });
   };
