@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { envoyMinorVersion, findEnvoy } from './envoy-binary.ts';
-import type { ManagedProcess } from './managed-process.ts';
+import { type ManagedProcess, stopAllProcesses } from './managed-process.ts';
 import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from './site-processes.ts';
 
 const run = promisify(execFile);
@@ -48,18 +48,19 @@ const SITES: readonly DemoSite[] = [
 const GUIDE = `
 Two sites are running: east on http://localhost:8081, west on http://localhost:8082.
 
-Try, in another terminal:
-  curl -i http://localhost:8081/                        a new client: local, and a cookie KVAAVROI for its server
-  curl -c jar -s http://localhost:8081/                 a session of east, kept in the file "jar" …
-  curl -b jar -s http://localhost:8082/                 … asked for at west: its own server in east answers
-  curl -i http://localhost:8081/local_pool_status       what the global load balancer asks
-  curl -si -b "$(awk '/KVAAVROI/ {print $6"="$7}' jar); DDVHSLLQ=x" http://localhost:8081/   both sites' cookies: one owner after it
-Or open both addresses in a browser.
+Try, in another terminal (or open both addresses in a browser):
+  curl -i http://localhost:8081/              a new client: served locally, with a cookie for its server
+  curl -s -c jar http://localhost:8081/       a session of east, kept in the file "jar" …
+  curl -s -b jar http://localhost:8082/       … asked for at west: its own server in east answers
+  curl -i http://localhost:8081/local_pool_status
+                                              what a global load balancer asks
+  curl -i -b KVAAVROI=x -b DDVHSLLQ=x http://localhost:8081/
+                                              both sites' cookies: one of them is expired
 
-Type here, then Enter:
-  stop east | start east      a site's application servers (also: west)
-  stop east sidecar | start east sidecar      the sidecar; also: stop east envoy
-  quit                        or Ctrl-C: ends everything
+Type here, then Enter, and ask again:
+  stop east, start east                       a site's application servers
+  stop east sidecar, start east sidecar       its sidecar; likewise: envoy
+  quit, or Ctrl-C                             ends everything
 `;
 
 type Part = 'pool' | 'sidecar' | 'envoy';
@@ -94,7 +95,7 @@ async function main(): Promise<number> {
   } finally {
     stop.abort();
     say('ending everything');
-    await Promise.all([...parts.values()].flat().map((child) => child.stop()));
+    await stopAllProcesses();
     await rm(work, { recursive: true, force: true });
     say('nothing is left running');
   }
@@ -165,7 +166,9 @@ function readCommands(
     const processes = parts.get(`${site.name} ${part}`) ?? [];
     if (verb === 'stop') for (const child of processes) child.signal('SIGKILL');
     else if (processes.every((child) => child.hasEnded)) {
-      start(site, part).catch((error: unknown) => say(messageOf(error)));
+      start(site, part).catch((error: unknown) => {
+        if (!stop.signal.aborted) say(messageOf(error));
+      });
     } else say(`${site.name}'s ${part} is running`);
   });
 }

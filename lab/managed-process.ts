@@ -17,11 +17,16 @@ export interface ProcessEnd {
 const MAX_LINES_KEPT = 20_000;
 
 /** Every process that is running, so that none outlives this one. */
-const running = new Set<ChildProcess>();
+const running = new Set<ManagedProcess>();
 
 process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
+  for (const child of running) child.signal('SIGKILL');
 });
+
+/** Ends every process, those that are only just starting as well, and waits until they have ended. */
+export async function stopAllProcesses(): Promise<void> {
+  await Promise.all([...running].map((child) => child.stop()));
+}
 
 /** A child process whose output is kept and can be waited for. */
 export class ManagedProcess {
@@ -38,14 +43,14 @@ export class ManagedProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
     });
-    running.add(this.#child);
+    running.add(this);
     if (options.onLine !== undefined) this.#listeners.add(options.onLine);
     this.#collect(this.#child.stdout);
     this.#collect(this.#child.stderr);
     this.ended = new Promise((resolve) => {
       const end = (code: number | null, signal: NodeJS.Signals | null) => {
         this.#hasEnded = true;
-        running.delete(this.#child);
+        running.delete(this);
         resolve({ code, signal });
       };
       this.#child.once('close', end);
