@@ -18,7 +18,9 @@ export function renderClusters(config: Config): JsonObject[] {
   return [
     localCluster(config),
     ...config.remotePools.map((pool) => remoteCluster(config, pool)),
-    ...config.remotePools.map((pool) => fallbackCluster(pool, config.localPool)),
+    ...(config.onOwnerDown === 'refuse'
+      ? []
+      : config.remotePools.map((pool) => fallbackCluster(pool, config.localPool))),
     sidecarCluster(config.envoy.sidecars),
   ];
 }
@@ -192,7 +194,8 @@ function checkTiming(intervalMs: number): JsonObject {
 function endpoints(name: string, addresses: readonly Address[]): JsonObject {
   const needsDns = addresses.some((address) => address.kind === 'tcp' && !isIpAddress(address.host));
   return {
-    type: needsDns ? 'STRICT_DNS' : 'STATIC',
+    // Envoy's own default takes IPv6 where a name has both, though servers often listen on IPv4 alone.
+    ...(needsDns ? { type: 'STRICT_DNS', dns_lookup_family: 'V4_PREFERRED' } : { type: 'STATIC' }),
     load_assignment: {
       cluster_name: name,
       endpoints: [{ lb_endpoints: addresses.map((address) => ({ endpoint: { address: renderAddress(address) } })) }],

@@ -15,7 +15,10 @@ import { renderRouteConfig } from './routes.ts';
 const MESSAGE_TIMEOUT = '1s';
 
 /** The request's and response's headers that the sidecar reads; no other ever leaves Envoy. */
-const HEADERS_FOR_SIDECAR = [':path', 'cookie', HOP_HEADER, ':status', 'x-envoy-upstream-service-time'];
+const HEADERS_FOR_SIDECAR = [
+  ...[':path', 'cookie', HOP_HEADER],
+  ...[':status', 'x-envoy-upstream-service-time', REFUSED_HEADER],
+];
 
 /** The edge: one listener whose filters ask the sidecar, answer the status URI, keep clients at their server, route. */
 export function renderListener(config: Config, listen: TcpAddress): JsonObject {

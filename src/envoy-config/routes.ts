@@ -70,20 +70,7 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
   return {
     name: `${condition.name}_${pool.cluster}`,
     match: matchAll([condition.matcher]),
-    route: {
-      cluster: withFallback(pool),
-      timeout: '0s',
-      retry_policy: {
-        ...retryPolicy(RETRY_ON_REFUSAL),
-        // The next try takes the next cluster of the aggregate: the local pool.
-        retry_priority: {
-          name: 'envoy.retry_priorities.previous_priorities',
-          typed_config: typed('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', {
-            update_frequency: 1,
-          }),
-        },
-      },
-    },
+    route: { timeout: '0s', ...(servesOthersSessions(config) ? orElseHere(pool) : thereOnly(pool)) },
     request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
     // The stickiness cookie names a server of this site; the other site's Envoy has its own.
     typed_per_filter_config: {
@@ -95,9 +82,37 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
   };
 }
 
+/** Under `refuse` a session is served by its owner or by nobody, and no retry of Envoy's may do what the sidecar does not. */
+function servesOthersSessions(config: Config): boolean {
+  return config.onOwnerDown !== 'refuse';
+}
+
+/** The other site, or the local pool where that cannot be reached or refuses. */
+function orElseHere(pool: RemotePoolConfig): JsonObject {
+  return {
+    cluster: withFallback(pool),
+    retry_policy: {
+      ...retryPolicy(RETRY_ON_REFUSAL),
+      // The next try takes the next cluster of the aggregate: the local pool.
+      retry_priority: {
+        name: 'envoy.retry_priorities.previous_priorities',
+        typed_config: typed('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', {
+          update_frequency: 1,
+        }),
+      },
+    },
+  };
+}
+
+function thereOnly(pool: RemotePoolConfig): JsonObject {
+  return { cluster: pool.cluster, retry_policy: retryPolicy(RETRY_ON) };
+}
+
 function decidedLocalRoutes(config: Config): JsonObject[] {
   const decided = decidedFor(config.localPool.cluster);
-  if (!hasPriorityGroups(config.envoy.version)) return [plainLocalRoute(config, 'decided_local', [decided.matcher])];
+  if (!hasPriorityGroups(config.envoy.version) || !servesOthersSessions(config)) {
+    return [plainLocalRoute(config, 'decided_local', [decided.matcher])];
+  }
   return [
     // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
     plainLocalRoute(config, 'decided_forwarded', [decided.matcher, isPresent(HOP_HEADER)]),

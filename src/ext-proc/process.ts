@@ -50,7 +50,7 @@ export function createProcess(options: ProcessOptions): (call: ProcessCall) => v
         }
         case 'responseHeaders':
           // A session that nobody served keeps its cookies.
-          endWith(onResponse !== null && !message.isEnvoysOwn503 ? onResponse : unchanged.responseHeaders);
+          endWith(onResponse !== null && !message.isUnserved ? onResponse : unchanged.responseHeaders);
           return;
         case 'malformed':
           // Closed without a reply: Envoy goes on with the request as if there were no opinion.

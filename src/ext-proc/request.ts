@@ -1,12 +1,12 @@
 import type { RequestFacts } from '../decision/decide.ts';
 import type { RequestMatcher } from '../decision/request-matcher.ts';
-import { HOP_HEADER } from '../headers.ts';
+import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { WireReader } from './wire.ts';
 
 /** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */
 export type PhaseMessage =
   | ({ readonly phase: 'requestHeaders' } & RequestFacts)
-  | { readonly phase: 'responseHeaders'; readonly isEnvoysOwn503: boolean }
+  | { readonly phase: 'responseHeaders'; readonly isUnserved: boolean }
   | { readonly phase: 'requestBody' | 'responseBody' | 'requestTrailers' | 'responseTrailers' }
   /** Not a message of Envoy's. */
   | { readonly phase: 'malformed' };
@@ -30,6 +30,7 @@ const COOKIE = Buffer.from('cookie');
 const HOP = Buffer.from(HOP_HEADER);
 const STATUS = Buffer.from(':status');
 const UPSTREAM_TIME = Buffer.from('x-envoy-upstream-service-time');
+const REFUSED = Buffer.from(REFUSED_HEADER);
 const STATUS_503 = Buffer.from('503');
 
 /**
@@ -66,16 +67,21 @@ export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Arra
   }
 }
 
-/** Envoy's router gives every answer of an upstream its time; a 503 without one was made by Envoy and served nobody. */
+/**
+ * A 503 that served nobody is a refusal of another site, or Envoy's own: its router gives every answer of an upstream
+ * the time it took, and a 503 that it makes itself has none.
+ */
 function decodeResponseHeaders(reader: WireReader, end: number): PhaseMessage {
   let is503 = false;
   let hasUpstreamTime = false;
+  let isRefusal = false;
   const header = new HeaderView(reader);
   while (header.next(end)) {
     if (header.isNamed(STATUS)) is503 = header.hasValue(STATUS_503);
     else if (header.isNamed(UPSTREAM_TIME)) hasUpstreamTime = true;
+    else if (header.isNamed(REFUSED)) isRefusal = true;
   }
-  return { phase: 'responseHeaders', isEnvoysOwn503: is503 && !hasUpstreamTime };
+  return { phase: 'responseHeaders', isUnserved: is503 && (isRefusal || !hasUpstreamTime) };
 }
 
 /** Walks over the `HeaderValue`s of an `HttpHeaders` message: HttpHeaders.headers → HeaderMap.headers → key and value. */
