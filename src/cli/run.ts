@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { parseAddress } from '../config/address.ts';
-import { ConfigError } from '../config/load.ts';
+import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen-error.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
@@ -117,7 +117,7 @@ function addressOption(flag: string, value: string | undefined) {
   try {
     return parseAddress(value);
   } catch (error) {
-    throw new UsageError(`${flag} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UsageError(`${flag}: ${JSON.stringify(value)} ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

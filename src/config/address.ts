@@ -1,3 +1,5 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net';
+
 /** A TCP address or a Unix socket. IPv6 hosts are kept without brackets. */
 export type Address = TcpAddress | { readonly kind: 'unix'; readonly path: string };
 
@@ -18,33 +20,40 @@ const HOST_NAME =
  * @throws Error whose message says what to write instead.
  */
 export function parseAddress(text: string): Address {
-  if (!text.startsWith('unix:')) return parseTcpAddress(text, 'host:port or unix:/path');
+  if (!text.startsWith('unix:')) return parseTcpAddress(text, 'host:port or unix:/path, such as 127.0.0.1:9002');
   const path = text.slice('unix:'.length);
-  if (!path.startsWith('/')) throw new Error('a Unix socket is written unix:/absolute/path');
+  if (!path.startsWith('/')) throw new Error('is not an address: a Unix socket is written unix:/absolute/path');
+  if (/\p{Cc}/u.test(path)) throw new Error("is not an address: a Unix socket's path has no control characters");
   if (Buffer.byteLength(path) > MAX_UNIX_PATH_BYTES) {
-    throw new Error(`a Unix socket's path can have at most ${MAX_UNIX_PATH_BYTES} bytes`);
+    throw new Error(`is not an address: a Unix socket's path has at most ${MAX_UNIX_PATH_BYTES} bytes`);
   }
   return { kind: 'unix', path };
 }
 
 /** Parses `host:port` or `[ipv6]:port`. @throws Error whose message says what to write instead. */
-export function parseTcpAddress(text: string, form = 'host:port'): TcpAddress {
+export function parseTcpAddress(text: string, form = 'host:port, such as 127.0.0.1:9002'): TcpAddress {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
-  if (host === undefined || (match?.[1] === undefined && !HOST_NAME.test(host))) {
-    throw new Error(`write ${form}, such as 127.0.0.1:9002`);
+  if (host === undefined || !(match?.[1] === undefined ? isHost(host) : isIPv6(host))) {
+    throw new Error(`is not an address: write ${form}`);
   }
-  if (port < 1 || port > 65535) throw new Error('a port is a number from 1 to 65535');
+  if (port < 1 || port > 65535) throw new Error('is not an address: a port is a number from 1 to 65535');
   return { kind: 'tcp', host, port };
+}
+
+/** A name whose last part is a number is an IPv4 address to everybody, or a mistake in one. */
+function isHost(host: string): boolean {
+  return /(^|\.)\d+$/.test(host) ? isIPv4(host) : HOST_NAME.test(host);
 }
 
 /** Parses `http://host:port` or `unix:/path`. @throws Error whose message says what to write instead. */
 export function parseAdminAddress(text: string): Address {
   if (text.startsWith('unix:')) return parseAddress(text);
   const match = /^http:\/\/([^/]+)\/?$/.exec(text);
-  if (match?.[1] === undefined) throw new Error('write http://host:port or unix:/path');
-  return parseTcpAddress(match[1], 'http://host:port or unix:/path');
+  const form = 'http://host:port or unix:/path, such as http://127.0.0.1:9901';
+  if (match?.[1] === undefined) throw new Error(`is not an address: write ${form}`);
+  return parseTcpAddress(match[1], form);
 }
 
 /** The text form that {@link parseAddress} reads; also what grpc-js binds to. */
@@ -55,5 +64,5 @@ export function formatAddress(address: Address): string {
 
 /** Whether the host needs no name lookup. */
 export function isIpAddress(host: string): boolean {
-  return host.includes(':') || /^\d+(\.\d+){3}$/.test(host);
+  return isIP(host) !== 0;
 }

@@ -7,7 +7,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, 
 export function parseDurationMs(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   const unitMs = UNIT_MS[match?.[2] ?? ''];
-  if (unitMs === undefined) throw new Error('write a number with a unit, such as 250ms, 3s or 30m');
+  if (unitMs === undefined) throw new Error('is not a duration: write a number with a unit, such as 250ms, 3s or 30m');
   return Math.round(Number(match?.[1]) * unitMs);
 }
 

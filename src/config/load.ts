@@ -1,28 +1,10 @@
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
-import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import type { Config } from './config.ts';
+import { ConfigError } from './config-error.ts';
 import { configSchema } from './schema.ts';
-
-/** One mistake in a config file. */
-export interface ConfigProblem {
-  /** 1-based; null where the file could not be read at all. */
-  readonly line: number | null;
-  readonly message: string;
-}
-
-/** Everything that is wrong with a config file, all at once, in the order of its lines. */
-export class ConfigError extends Error {
-  readonly code = 'CONFIG_INVALID';
-  readonly problems: readonly ConfigProblem[];
-
-  constructor(file: string, problems: readonly ConfigProblem[]) {
-    const lines = problems.map(({ line, message }) => `${file}${line === null ? '' : `:${line}`}: ${message}`);
-    super(lines.join('\n'));
-    this.name = 'ConfigError';
-    this.problems = problems;
-  }
-}
+import { readYaml } from './yaml.ts';
 
 /**
  * Reads and checks a config file.
@@ -30,32 +12,19 @@ export class ConfigError extends Error {
  * @throws ConfigError that names every mistake with its line
  */
 export async function loadConfig(file: string, needs: 'names' | 'rendering' = 'names'): Promise<Config> {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = await readFile(file, 'utf8');
+    bytes = await readFile(file);
   } catch (error) {
     throw new ConfigError(file, [{ line: null, message: whyUnreadable(error) }]);
   }
-  return parseConfig(text, file, needs);
+  if (!isUtf8(bytes)) throw new ConfigError(file, [{ line: firstLineNotUtf8(bytes), message: 'is not UTF-8 text' }]);
+  return parseConfig(bytes.toString(), file, needs);
 }
 
 /** {@link loadConfig} for a text already read; `file` is only for messages. */
 export function parseConfig(text: string, file: string, needs: 'names' | 'rendering' = 'names'): Config {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const lineOf = (offset: number): number => lines.linePos(offset).line;
-
-  if (document.errors.length > 0) {
-    throw new ConfigError(
-      file,
-      document.errors.map((error) => ({ line: lineOf(error.pos[0]), message: `not valid YAML: ${firstLine(error)}` })),
-    );
-  }
-  const value: unknown = toPlain(document, file);
-  if (!isMap(document.contents)) {
-    throw new ConfigError(file, [{ line: 1, message: 'must be a YAML mapping that starts with site: NAME' }]);
-  }
-
+  const { value, lineOf } = readYaml(text, file);
   const result = configSchema.safeParse(value, { reportInput: true });
   const problems = result.success
     ? needs === 'rendering'
@@ -67,7 +36,7 @@ export function parseConfig(text: string, file: string, needs: 'names' | 'render
       file,
       problems
         .map(({ path, message }) => ({
-          line: lineOf(offsetOf(document, path)),
+          line: lineOf(path),
           message: `${path.length === 0 ? 'the file' : formatPath(path)}: ${message}`,
         }))
         .sort((a, b) => a.line - b.line),
@@ -81,15 +50,6 @@ type Path = readonly PropertyKey[];
 interface PathProblem {
   readonly path: Path;
   readonly message: string;
-}
-
-function toPlain(document: Document, file: string): unknown {
-  try {
-    return document.toJS();
-  } catch (error) {
-    // An alias without its anchor, or a document that is nothing but aliases of aliases.
-    throw new ConfigError(file, [{ line: 1, message: `not usable YAML: ${firstLine(error)}` }]);
-  }
 }
 
 function missingForRendering(config: Config): PathProblem[] {
@@ -116,7 +76,7 @@ function describeIssue(issue: z.core.$ZodIssue): PathProblem[] {
 function quoteInput(issue: z.core.$ZodIssue): string {
   const { input } = issue;
   if (typeof input === 'string' || typeof input === 'number' || typeof input === 'boolean') {
-    const quoted = JSON.stringify(input);
+    const quoted = typeof input === 'string' ? JSON.stringify(input) : String(input);
     return quoted.length > 60 ? `${quoted.slice(0, 57)}…" ` : `${quoted} `;
   }
   return '';
@@ -155,31 +115,12 @@ function nameOfType(expected: string): string {
 /** `remote_pools[0].cookie.name` */
 function formatPath(path: Path): string {
   return path
-    .map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index > 0 ? '.' : ''}${String(key)}`))
+    .map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index > 0 ? '.' : ''}${formatKey(String(key))}`))
     .join('');
 }
 
-/** Where the deepest part of the path that the file has begins: its key, or the list's item. */
-function offsetOf(document: Document, path: Path): number {
-  let node: unknown = document.contents;
-  let offset = 0;
-  for (const key of path) {
-    if (isMap(node)) {
-      const pair = node.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === key);
-      if (pair === undefined) break;
-      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-      node = pair.value;
-    } else {
-      node = isSeq(node) && typeof key === 'number' ? node.items[key] : undefined;
-      if (!isNode(node)) break;
-      offset = node.range?.[0] ?? offset;
-    }
-  }
-  return offset;
-}
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? '';
+function formatKey(key: string): string {
+  return /^[\w<-]+$/.test(key) ? key : JSON.stringify(key);
 }
 
 function whyUnreadable(error: unknown): string {
@@ -192,6 +133,17 @@ function whyUnreadable(error: unknown): string {
     case 'EISDIR':
       return 'is a directory: name a YAML file';
     default:
-      return `cannot be read: ${firstLine(error)}`;
+      return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
   }
+}
+
+function firstLineNotUtf8(bytes: Buffer): number {
+  let line = 1;
+  for (let start = 0; start < bytes.length; line++) {
+    const newline = bytes.indexOf('\n', start);
+    const end = newline === -1 ? bytes.length : newline;
+    if (!isUtf8(bytes.subarray(start, end))) return line;
+    start = end + 1;
+  }
+  return line;
 }

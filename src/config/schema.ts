@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
+import { type Address, formatAddress, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
 import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
 import { parseDurationMs } from './duration.ts';
 
@@ -9,12 +9,15 @@ const MAX_REMOTE_POOLS = 8;
 /** Names that mean something else where a site's name would stand (the owner of a request without a session). */
 const RESERVED_SITE_NAMES = ['none'];
 
-/** A mapping that refuses unknown keys and says which ones there are. */
-function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
+/**
+ * A mapping that refuses unknown keys and says which ones there are.
+ * @param instead what to say where there is no mapping at all, if it could also be something else
+ */
+function mapping<Shape extends z.ZodRawShape>(shape: Shape, instead?: string) {
   const known = Object.keys(shape);
   return z.strictObject(shape, {
     error: (issue) =>
-      issue.code === 'unrecognized_keys' ? `unknown key; the keys here are ${known.join(', ')}` : undefined,
+      issue.code === 'unrecognized_keys' ? `unknown key; the keys here are ${known.join(', ')}` : instead,
   });
 }
 
@@ -23,8 +26,8 @@ function text(pattern: RegExp, what: string) {
 }
 
 /** A string read by a parser whose errors say what to write instead. */
-function parsed<T>(parse: (text: string) => T) {
-  return z.string().transform((value, context): T => {
+function parsed<T>(parse: (text: string) => T, instead: string) {
+  return z.string({ error: instead }).transform((value, context): T => {
     try {
       return parse(value);
     } catch (error) {
@@ -55,24 +58,40 @@ const uriPath = text(
   /^\/[A-Za-z0-9/._~!$&'()*+,;=:@-]*$/,
   'a path: it starts with / and has no query and no %-escapes',
 );
-const filePath = text(/^[^\0\n\r]+$/, 'a file path');
+const filePath = text(/^\P{Cc}+$/u, 'a file path');
 
-const address = parsed(parseAddress);
-const tcpAddress = parsed((value) => parseTcpAddress(value));
-const duration = parsed(parseDurationMs);
+const address = parsed(parseAddress, 'is not an address: write host:port or unix:/path, such as 127.0.0.1:9002');
+const tcpAddress = parsed(
+  (value) => parseTcpAddress(value),
+  'is not an address: write host:port, such as 127.0.0.1:9002',
+);
+const adminAddress = parsed(
+  parseAdminAddress,
+  'is not an address: write http://host:port or unix:/path, such as http://127.0.0.1:9901',
+);
 
-function durationOfAtLeast(minMs: number, written: string) {
-  return duration.refine((ms) => ms >= minMs, { error: `is too short: at least ${written}` });
+/** The upper bound keeps it far below the 2^31 ms that Node's timers can count: past that they fire at once. */
+function durationBetween(min: string, max: string) {
+  const [minMs, maxMs] = [parseDurationMs(min), parseDurationMs(max)];
+  return parsed((value) => {
+    const ms = parseDurationMs(value);
+    if (ms < minMs) throw new Error(`is too short: at least ${min}`);
+    if (ms > maxMs) throw new Error(`is too long: at most ${max}`);
+    return ms;
+  }, 'is not a duration: write a number with a unit, such as 250ms, 3s or 30m');
 }
 
-const cookieSettings = mapping({
-  name: cookieName,
-  path: cookiePath.default('/'),
-  domain: cookieDomain.nullable().default(null),
-  ttl: durationOfAtLeast(1_000, '1s').nullable().default(null),
-  same_site: z.enum(['Strict', 'Lax', 'None']).nullable().default(null),
-  secure: z.boolean().default(false),
-}).superRefine((cookie, context) => {
+const cookieSettings = mapping(
+  {
+    name: cookieName,
+    path: cookiePath.default('/'),
+    domain: cookieDomain.nullable().default(null),
+    ttl: durationBetween('1s', '400d').nullable().default(null),
+    same_site: z.enum(['Strict', 'Lax', 'None']).nullable().default(null),
+    secure: z.boolean().default(false),
+  },
+  "must be the cookie's name, such as KVAAVROI, or a mapping with name: KVAAVROI",
+).superRefine((cookie, context) => {
   // Browsers drop such cookies without a word, and with them the session.
   const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
   if (cookie.same_site === 'None' && !cookie.secure)
@@ -97,9 +116,9 @@ const cookie = z
     }),
   );
 
-const minUp = z.int().min(1, { error: 'must be at least 1' }).default(1);
+const minUp = z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' }).default(1);
 const servers = z.array(tcpAddress).default([]);
-const checkInterval = durationOfAtLeast(100, '100ms').default(1_000);
+const checkInterval = durationBetween('100ms', '1d').default(1_000);
 
 const localPool = mapping({
   cluster: clusterName,
@@ -150,9 +169,9 @@ const remotePool = mapping({
 }));
 
 const health = mapping({
-  poll_interval: durationOfAtLeast(10, '10ms').default(250),
-  stale_after: durationOfAtLeast(100, '100ms').default(3_000),
-  hold_up: duration.default(0),
+  poll_interval: durationBetween('10ms', '1d').default(250),
+  stale_after: durationBetween('100ms', '1d').default(3_000),
+  hold_up: durationBetween('0s', '1d').default(0),
 })
   .refine((value) => value.stale_after >= 2 * value.poll_interval, {
     error: 'must be at least twice poll_interval, or one late answer makes health unknown',
@@ -170,7 +189,7 @@ const envoyVersion = z
   .pipe(z.enum(ENVOY_VERSIONS, { error: `must be one of ${ENVOY_VERSIONS.join(', ')}` }));
 
 const envoy = mapping({
-  admin: parsed(parseAdminAddress).prefault('http://127.0.0.1:9901'),
+  admin: adminAddress.prefault('http://127.0.0.1:9901'),
   listen: tcpAddress.nullable().default(null),
   sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
   version: envoyVersion.default('1.40'),
@@ -194,6 +213,7 @@ export const configSchema = mapping({
   envoy: envoy.prefault({}),
 })
   .superRefine(refuseDuplicates)
+  .superRefine(refuseSharedListeners)
   .transform((file): Config => {
     const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
     return {
@@ -245,4 +265,31 @@ function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): void {
       }
     }
   });
+}
+
+interface Listeners {
+  readonly listen: Address;
+  readonly ops_listen: Address;
+  readonly envoy: { readonly admin: Address; readonly listen: Address | null };
+}
+
+/** Two listeners on one address: the second to start would only say that its port is in use. */
+function refuseSharedListeners(file: Listeners, context: z.RefinementCtx): void {
+  const listeners = [
+    { path: ['listen'], address: file.listen },
+    { path: ['ops_listen'], address: file.ops_listen },
+    { path: ['envoy', 'admin'], address: file.envoy.admin },
+    { path: ['envoy', 'listen'], address: file.envoy.listen },
+  ];
+  const seen = new Map<string, string>();
+  for (const { path, address } of listeners) {
+    if (address === null) continue;
+    const written = formatAddress(address);
+    const first = seen.get(written);
+    if (first === undefined) seen.set(written, path.join('.'));
+    else {
+      const message = `is the same as ${first}: each needs its own address`;
+      context.addIssue({ code: 'custom', path, message, input: written });
+    }
+  }
 }

@@ -1,0 +1,79 @@
+/** Only what has no default. */
+export const MINIMAL = `site: east
+local_pool:
+  cluster: local_pool
+  cookie: KVAAVROI
+remote_pools:
+  - site: west
+    cluster: remote_pool
+    cookie: DDVHSLLQ
+`;
+
+/** Every key, each with a value that is not its default. */
+export const EVERY_KEY = `site: east-1
+listen: unix:/run/site-persistence/ext_proc.sock
+ops_listen: "[::1]:9103"
+status_uri: /status/of/local_pool
+on_owner_down: keep
+both_cookies: local
+health: { poll_interval: 100ms, stale_after: 1.5s, hold_up: 30s }
+local_pool:
+  cluster: app|east
+  cookie: { name: __Secure-KVAAVROI, path: /app, domain: .example.com, ttl: 12h, same_site: None, secure: true }
+  min_up: 2
+  servers: [app-1.local:3001, 10.0.0.2:3002]
+  health_check: { path: /healthz, interval: 500ms }
+remote_pools:
+  - site: west
+    cluster: remote_pool
+    cookie: { name: DDVHSLLQ, same_site: Lax }
+    min_up: 3
+    servers:
+      - west.example.com:443
+    health_check: { interval: 2s }
+    tls:
+      sni: west.example.com
+      ca_file: /etc/ca.pem
+      cert_file: /etc/cert.pem
+      key_file: /etc/key.pem
+  - site: north
+    cluster: north_pool
+    cookie:
+      name: NNPOLEXY
+      same_site: Strict
+    servers: [10.3.0.1:80]
+envoy:
+  admin: unix:/run/envoy/admin.sock
+  listen: 0.0.0.0:8080
+  sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
+  version: "1.36"
+  fast_path: true
+`;
+
+/** The example of the design, word for word. */
+export const DESIGN_EXAMPLE = `site: east
+listen: 127.0.0.1:9002            # ext_proc gRPC; or unix:/run/site-persistence/ext_proc.sock
+ops_listen: 127.0.0.1:9003        # metrics, health, status page, drain
+status_uri: /local_pool_status
+on_owner_down: adopt              # adopt | keep | refuse
+both_cookies: remote              # remote | local
+health:  { poll_interval: 250ms, stale_after: 3s, hold_up: 0s }
+local_pool:
+  cluster: local_pool
+  cookie: { name: KVAAVROI, path: /, same_site: Lax, secure: false }
+  min_up: 1
+  servers: [127.0.0.1:3001, 127.0.0.1:3002]     # used by \`envoy\`; host names allowed
+  health_check: { path: /healthz, interval: 1s }
+remote_pools:
+  - site: west
+    cluster: remote_pool
+    cookie: { name: DDVHSLLQ, path: / }
+    servers: [127.0.0.1:8081]                   # west's virtual IP
+    tls: null                                   # or { sni, ca_file, cert_file, key_file }
+envoy:
+  admin: http://127.0.0.1:9901                  # or unix:/run/envoy/admin.sock
+  listen: 0.0.0.0:8080
+  sidecars: [127.0.0.1:9002]                    # default: this file's \`listen\`; several for restarts without a skipped decision
+  version: "1.40"                               # the Envoy that \`envoy\` renders for: 1.36 to 1.40; older ones get what they can do
+  fast_path: false
+`;

@@ -1,0 +1,366 @@
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Config } from '../../../src/config/config.ts';
+import { ConfigError, type ConfigProblem } from '../../../src/config/config-error.ts';
+import { loadConfig, parseConfig } from '../../../src/config/load.ts';
+import { changedConfig, yamlLikeText } from './config-arbitraries.ts';
+import { DESIGN_EXAMPLE, EVERY_KEY, MINIMAL } from './good-configs.ts';
+
+const BAD_CONFIGS = fileURLToPath(new URL('../../fixtures/bad-config/', import.meta.url));
+
+const MINIMAL_CONFIG: Config = {
+  site: 'east',
+  listen: { kind: 'tcp', host: '127.0.0.1', port: 9002 },
+  opsListen: { kind: 'tcp', host: '127.0.0.1', port: 9003 },
+  statusUri: '/local_pool_status',
+  onOwnerDown: 'adopt',
+  bothCookies: 'remote',
+  health: { pollIntervalMs: 250, staleAfterMs: 3_000, holdUpMs: 0 },
+  localPool: {
+    cluster: 'local_pool',
+    cookie: { name: 'KVAAVROI', path: '/', domain: null, ttlMs: null, sameSite: null, secure: false },
+    minUp: 1,
+    servers: [],
+    healthCheck: { path: null, intervalMs: 1_000 },
+  },
+  remotePools: [
+    {
+      site: 'west',
+      cluster: 'remote_pool',
+      cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: null, secure: false },
+      minUp: 1,
+      servers: [],
+      healthCheck: { intervalMs: 1_000 },
+      tls: null,
+    },
+  ],
+  envoy: {
+    admin: { kind: 'tcp', host: '127.0.0.1', port: 9901 },
+    listen: null,
+    sidecars: [{ kind: 'tcp', host: '127.0.0.1', port: 9002 }],
+    version: '1.40',
+    fastPath: false,
+  },
+};
+
+const MINIMAL_AS_JSON = {
+  site: 'east',
+  local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI' },
+  remote_pools: [{ site: 'west', cluster: 'remote_pool', cookie: 'DDVHSLLQ' }],
+};
+
+describe('parseConfig() reads', () => {
+  test('the least there can be, and fills in the defaults', () => {
+    expect(parseConfig(MINIMAL, 'site.yaml')).toEqual(MINIMAL_CONFIG);
+  });
+
+  test('the example of the design', () => {
+    const { localPool, remotePools, envoy, ...rest } = MINIMAL_CONFIG;
+    expect(parseConfig(DESIGN_EXAMPLE, 'site.yaml', 'rendering')).toEqual({
+      ...rest,
+      localPool: {
+        ...localPool,
+        cookie: { ...localPool.cookie, sameSite: 'Lax' },
+        servers: [
+          { kind: 'tcp', host: '127.0.0.1', port: 3001 },
+          { kind: 'tcp', host: '127.0.0.1', port: 3002 },
+        ],
+        healthCheck: { path: '/healthz', intervalMs: 1_000 },
+      },
+      remotePools: remotePools.map((pool) => ({
+        ...pool,
+        servers: [{ kind: 'tcp', host: '127.0.0.1', port: 8081 }],
+      })),
+      envoy: { ...envoy, listen: { kind: 'tcp', host: '0.0.0.0', port: 8080 } },
+    });
+  });
+
+  test('every key', () => {
+    expect(parseConfig(EVERY_KEY, 'site.yaml', 'rendering')).toEqual({
+      site: 'east-1',
+      listen: { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
+      opsListen: { kind: 'tcp', host: '::1', port: 9103 },
+      statusUri: '/status/of/local_pool',
+      onOwnerDown: 'keep',
+      bothCookies: 'local',
+      health: { pollIntervalMs: 100, staleAfterMs: 1_500, holdUpMs: 30_000 },
+      localPool: {
+        cluster: 'app|east',
+        cookie: {
+          name: '__Secure-KVAAVROI',
+          path: '/app',
+          domain: '.example.com',
+          ttlMs: 43_200_000,
+          sameSite: 'None',
+          secure: true,
+        },
+        minUp: 2,
+        servers: [
+          { kind: 'tcp', host: 'app-1.local', port: 3001 },
+          { kind: 'tcp', host: '10.0.0.2', port: 3002 },
+        ],
+        healthCheck: { path: '/healthz', intervalMs: 500 },
+      },
+      remotePools: [
+        {
+          site: 'west',
+          cluster: 'remote_pool',
+          cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: 'Lax', secure: false },
+          minUp: 3,
+          servers: [{ kind: 'tcp', host: 'west.example.com', port: 443 }],
+          healthCheck: { intervalMs: 2_000 },
+          tls: {
+            sni: 'west.example.com',
+            caFile: '/etc/ca.pem',
+            certFile: '/etc/cert.pem',
+            keyFile: '/etc/key.pem',
+          },
+        },
+        {
+          site: 'north',
+          cluster: 'north_pool',
+          cookie: { name: 'NNPOLEXY', path: '/', domain: null, ttlMs: null, sameSite: 'Strict', secure: false },
+          minUp: 1,
+          servers: [{ kind: 'tcp', host: '10.3.0.1', port: 80 }],
+          healthCheck: { intervalMs: 1_000 },
+          tls: null,
+        },
+      ],
+      envoy: {
+        admin: { kind: 'unix', path: '/run/envoy/admin.sock' },
+        listen: { kind: 'tcp', host: '0.0.0.0', port: 8080 },
+        sidecars: [
+          { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
+          { kind: 'tcp', host: '127.0.0.1', port: 9102 },
+        ],
+        version: '1.36',
+        fastPath: true,
+      },
+    });
+  });
+
+  test.each<[string, string]>([
+    ['a cookie written as a mapping', MINIMAL.replace('KVAAVROI', '{ name: KVAAVROI }')],
+    ['null where there may be nothing', `${MINIMAL}    tls: null\n`],
+    ['an empty mapping', `${MINIMAL}health: {}\nenvoy: {}\n`],
+    ['JSON', JSON.stringify(MINIMAL_AS_JSON)],
+    ['CRLF line ends', MINIMAL.replaceAll('\n', '\r\n')],
+    ['a byte order mark', `\ufeff${MINIMAL}`],
+    ['a document between --- and ...', `---\n${MINIMAL}...\n`],
+    ['a YAML directive', `%YAML 1.2\n---\n${MINIMAL}`],
+    [
+      'an anchor and its alias',
+      MINIMAL.replace('cookie: KVAAVROI', 'cookie: { name: KVAAVROI, path: &path / }').replace(
+        'cookie: DDVHSLLQ',
+        'cookie: { name: DDVHSLLQ, path: *path }',
+      ),
+    ],
+    ['a key in quotes', MINIMAL.replace('site: east', '"site": "east"')],
+  ])('%s', (_, text) => {
+    expect(parseConfig(text, 'site.yaml')).toEqual(MINIMAL_CONFIG);
+  });
+
+  test('8 remote pools', () => {
+    const more = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map(
+      (name) => `  - { site: ${name}, cluster: ${name}, cookie: ${name} }\n`,
+    );
+    expect(parseConfig(MINIMAL + more.join(''), 'site.yaml').remotePools).toHaveLength(8);
+  });
+
+  test("the file's listen as the one sidecar, unless there are others", () => {
+    const listen = `${MINIMAL}listen: unix:/run/x.sock\n`;
+    expect(parseConfig(listen, 'f').envoy.sidecars).toEqual([{ kind: 'unix', path: '/run/x.sock' }]);
+    expect(parseConfig(`${listen}envoy: { sidecars: [127.0.0.1:1] }\n`, 'f').envoy.sidecars).toEqual([
+      { kind: 'tcp', host: '127.0.0.1', port: 1 },
+    ]);
+  });
+});
+
+describe('parseConfig() for rendering an Envoy config', () => {
+  test('needs the servers of each pool and envoy.listen, and names those that are missing', () => {
+    expect(problemsOf(() => parseConfig(MINIMAL, 'site.yaml', 'rendering'))).toEqual([
+      { line: 1, message: expect.stringContaining('envoy.listen: is missing') },
+      { line: 2, message: expect.stringContaining('local_pool.servers: is missing') },
+      { line: 6, message: expect.stringContaining('remote_pools[0].servers: is missing') },
+    ]);
+  });
+
+  test('takes an empty list for a missing one', () => {
+    const text = `${MINIMAL}    servers: []\nenvoy: { listen: 0.0.0.0:8080 }\n`.replace(
+      'cookie: KVAAVROI',
+      'cookie: KVAAVROI\n  servers: [127.0.0.1:3001]',
+    );
+    expect(problemsOf(() => parseConfig(text, 'site.yaml', 'rendering'))).toEqual([
+      { line: 10, message: expect.stringContaining('remote_pools[0].servers: is missing') },
+    ]);
+  });
+});
+
+describe('loadConfig() refuses, with key and line,', async () => {
+  const files = await readdir(BAD_CONFIGS);
+
+  test.each(files)('%s', async (file) => {
+    const expected = await expectedProblems(join(BAD_CONFIGS, file));
+    const error = await errorOf(() => loadConfig(join(BAD_CONFIGS, file)));
+    expect(error.problems).toEqual(expected);
+    expectReadable(error, join(BAD_CONFIGS, file));
+  });
+});
+
+describe('loadConfig() refuses', () => {
+  let folder = '';
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'load-config-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  test.each<[string, string, string]>([
+    ['a file that is not there', 'missing.yaml', 'no such file: name the config file with --config FILE'],
+    ['a folder', '.', 'is a directory: name a YAML file'],
+    ['a file inside a file', 'file/site.yaml', 'cannot be read: ENOTDIR'],
+    ['a link to itself', 'loop', 'cannot be read: ELOOP'],
+    ['a name too long', 'a'.repeat(300), 'cannot be read: ENAMETOOLONG'],
+    ['a name with a NUL', 'a\0b', 'cannot be read: '],
+  ])('%s', async (_, name, message) => {
+    await writeFile(join(folder, 'file'), MINIMAL);
+    await rm(join(folder, 'loop'), { force: true });
+    await symlink('loop', join(folder, 'loop'));
+    const error = await errorOf(() => loadConfig(`${folder}/${name}`));
+    expect(error.problems).toEqual([{ line: null, message: expect.stringContaining(message) }]);
+    expect(error.message).toContain(`${folder}/${name}: `);
+  });
+
+  test.skipIf(process.getuid?.() === 0)('a file that may not be read', async () => {
+    const file = join(folder, 'secret.yaml');
+    await writeFile(file, MINIMAL, { mode: 0o000 });
+    const error = await errorOf(() => loadConfig(file));
+    expect(error.message).toBe(`${file}: no permission to read it`);
+  });
+
+  test.each<[string, Buffer, number]>([
+    ['UTF-16', Buffer.from(`\ufeff${MINIMAL}`, 'utf16le'), 1],
+    ['a text cut in the middle of a letter', Buffer.from(`${MINIMAL}# caf\u00e9`).subarray(0, -1), 9],
+    ['a byte that is no UTF-8 in the last line', Buffer.concat([Buffer.from(MINIMAL), Buffer.from([0xff, 0x0a])]), 9],
+  ])('%s, which is not UTF-8', async (_, bytes, line) => {
+    const file = join(folder, 'bytes.yaml');
+    await writeFile(file, bytes);
+    const error = await errorOf(() => loadConfig(file));
+    expect(error.problems).toEqual([{ line, message: expect.stringContaining('UTF-8') }]);
+  });
+
+  test('an empty file', async () => {
+    const file = join(folder, 'empty.yaml');
+    await writeFile(file, '');
+    const error = await errorOf(() => loadConfig(file));
+    expect(error.message).toBe(`${file}:1: must be a YAML mapping that starts with site: NAME`);
+  });
+});
+
+describe('parseConfig() never throws anything but a ConfigError', () => {
+  const OPENINGS = ['[', '{a: ', '- ', '- - ', '? ', '[{a: ', '"', '&a [', '!!seq [', '{? '];
+
+  test.each(OPENINGS)('on %j nested deeply', (opening) => {
+    for (const depth of [10, 100, 500, 1_000, 2_000, 10_000])
+      expectReadableOrGood(`${MINIMAL}health: ${opening.repeat(depth)}`);
+  });
+
+  test('on mappings nested deeply by indentation', () => {
+    const deep = Array.from({ length: 3_000 }, (_, depth) => `${' '.repeat(depth + 1)}a:\n`);
+    expectReadableOrGood(`${MINIMAL}health:\n${deep.join('')}`);
+  });
+
+  test('on a list that holds itself', () => {
+    expectReadableOrGood(`${MINIMAL}health: &a { hold_up: *a }\n`);
+    expectReadableOrGood(`&a [*a]`);
+  });
+
+  test('on what looks like YAML', () => {
+    fc.assert(fc.property(yamlLikeText, expectReadableOrGood), { numRuns: 700 });
+  });
+
+  test('on a good file with pieces changed', () => {
+    fc.assert(fc.property(changedConfig, expectReadableOrGood), { numRuns: 500 });
+  });
+
+  test('and says no more about a broken text than helps', () => {
+    const error = configErrorOf(() => parseConfig(`${MINIMAL}health: ${'{a: '.repeat(5_000)}`, 'site.yaml'));
+    expect(error.problems.length).toBeLessThanOrEqual(20);
+  });
+});
+
+describe('ConfigError', () => {
+  test('has a line for each problem, and their code', () => {
+    const error = new ConfigError('site.yaml', [
+      { line: null, message: 'cannot be read' },
+      { line: 3, message: 'site: is missing' },
+    ]);
+    expect(error.message).toBe('site.yaml: cannot be read\nsite.yaml:3: site: is missing');
+    expect(error).toMatchObject({ name: 'ConfigError', code: 'CONFIG_INVALID' });
+  });
+
+  test('cuts a long value short', () => {
+    const [problem] = problemsOf(() => parseConfig(`${MINIMAL}listen: ${'x'.repeat(10_000)}\n`, 'site.yaml'));
+    expect(problem?.message.length).toBeLessThan(200);
+  });
+});
+
+function expectReadableOrGood(text: string): void {
+  let config: Config;
+  try {
+    config = parseConfig(text, 'site.yaml', 'rendering');
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    expectReadable(error, 'site.yaml');
+    for (const { line } of error.problems) expect(line).toBeLessThanOrEqual(text.split('\n').length);
+    return;
+  }
+  expect(config.remotePools.length).toBeGreaterThan(0);
+}
+
+/** One line for each problem, without control characters, a stack trace or words of the libraries behind it. */
+function expectReadable(error: ConfigError, file: string): void {
+  expect(error.problems).not.toHaveLength(0);
+  for (const { line, message } of error.problems) {
+    expect(line).toBeGreaterThanOrEqual(1);
+    expect(message).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]| {4}at |undefined|\[object|Invalid input|YAML\.|call stack/u);
+  }
+  expect(error.message.split('\n')).toEqual(error.problems.map(({ line, message }) => `${file}:${line}: ${message}`));
+}
+
+/** The `# expect: LINE: PART OF THE MESSAGE` lines that a file starts with. */
+async function expectedProblems(file: string): Promise<object[]> {
+  const problems: object[] = [];
+  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    const [, number, message] = /^# expect: (\d+): (.+)$/.exec(line) ?? [];
+    if (number === undefined || message === undefined) break;
+    problems.push({ line: Number(number), message: expect.stringContaining(message) });
+  }
+  return problems;
+}
+
+function problemsOf(parse: () => unknown): readonly ConfigProblem[] {
+  return configErrorOf(parse).problems;
+}
+
+function configErrorOf(parse: () => unknown): ConfigError {
+  try {
+    parse();
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error('it found nothing wrong');
+}
+
+async function errorOf(load: () => Promise<unknown>): Promise<ConfigError> {
+  const outcome = await load().then(
+    () => 'it found nothing wrong',
+    (error: unknown) => error,
+  );
+  if (outcome instanceof ConfigError) return outcome;
+  throw outcome;
+}

@@ -1,0 +1,225 @@
+import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../../../src/config/load.ts';
+import type { Host } from '../../../src/health/admin-client.ts';
+import {
+  describePool,
+  isSamePoolState,
+  nextPoolState,
+  type PoolState,
+  type WatchedPool,
+  watchedPools,
+} from '../../../src/health/pool.ts';
+
+/** What Envoy says of a pool at one poll; null: it has no such cluster. */
+type Poll = readonly [atMs: number, up: number | null];
+
+const HOLD_UP_MS = 1_000;
+const TOTAL = 2;
+
+describe('watchedPools()', () => {
+  test('are the local pool and the remote ones in the order of the file, each with the key that names its cluster', () => {
+    const config = parseConfig(
+      `
+site: east
+local_pool: { cluster: local_pool, cookie: A, min_up: 2 }
+remote_pools:
+  - { site: west, cluster: remote_pool, cookie: B }
+  - { site: north, cluster: north_pool, cookie: C, min_up: 3 }
+`,
+      'site.yaml',
+    );
+    expect(watchedPools(config)).toEqual([
+      { site: 'east', cluster: 'local_pool', key: 'local_pool.cluster', minUp: 2 },
+      { site: 'west', cluster: 'remote_pool', key: 'remote_pools[0].cluster', minUp: 1 },
+      { site: 'north', cluster: 'north_pool', key: 'remote_pools[1].cluster', minUp: 3 },
+    ]);
+  });
+});
+
+describe('nextPoolState() is up', () => {
+  test.each<[string, number, Poll[], boolean]>([
+    ['with min_up servers', 2, [[0, 2]], true],
+    ['not with fewer than min_up', 2, [[0, 1]], false],
+    ['not without a server', 1, [[0, 0]], false],
+    ['not where Envoy has no such cluster', 1, [[0, null]], false],
+    ['at once where it was never seen short', 1, [[0, 1]], true],
+    [
+      'not before hold_up has passed since it was short',
+      1,
+      [
+        [0, 0],
+        [999, 1],
+      ],
+      false,
+    ],
+    [
+      'as soon as hold_up has passed',
+      1,
+      [
+        [0, 0],
+        [500, 1],
+        [1_000, 1],
+      ],
+      true,
+    ],
+    [
+      'no more as soon as it is short again',
+      1,
+      [
+        [0, 1],
+        [10, 0],
+      ],
+      false,
+    ],
+    [
+      'hold_up after it was last short: flapping starts it again',
+      1,
+      [
+        [0, 0],
+        [500, 1],
+        [900, 0],
+        [1_500, 1],
+      ],
+      false,
+    ],
+    [
+      'in the end, also after flapping',
+      1,
+      [
+        [0, 0],
+        [500, 1],
+        [900, 0],
+        [1_900, 1],
+      ],
+      true,
+    ],
+    [
+      'held up after an outage, however long it was up before',
+      1,
+      [
+        [0, 1],
+        [60_000, 0],
+        [60_500, 1],
+      ],
+      false,
+    ],
+    [
+      'not before hold_up has passed since Envoy did not know it',
+      1,
+      [
+        [0, null],
+        [999, 1],
+      ],
+      false,
+    ],
+  ])('%s', (_, minUp, polls, isUp) => {
+    expect(stateAfter(polls, minUp, HOLD_UP_MS).isUp).toBe(isUp);
+  });
+
+  test('at once without a hold_up', () => {
+    expect(
+      stateAfter(
+        [
+          [0, 0],
+          [0, 1],
+        ],
+        1,
+        0,
+      ).isUp,
+    ).toBe(true);
+  });
+});
+
+describe('nextPoolState() keeps', () => {
+  test('the count, and that Envoy knows the pool', () => {
+    expect(stateAfter([[5, 1]], 1, HOLD_UP_MS)).toEqual({
+      count: { up: 1, total: TOTAL },
+      isKnownToEnvoy: true,
+      isUp: true,
+      lastShortAtMs: null,
+      hosts: [],
+    });
+  });
+
+  test('no server and no knowledge of a cluster that Envoy does not have', () => {
+    expect(stateAfter([[5, null]], 1, HOLD_UP_MS)).toEqual({
+      count: { up: 0, total: 0 },
+      isKnownToEnvoy: false,
+      isUp: false,
+      lastShortAtMs: 5,
+      hosts: [],
+    });
+  });
+
+  test('when it was last short, and the hosts of the state before', () => {
+    const before: PoolState = { ...stateAfter([[5, 0]], 1, 0), hosts: [host('127.0.0.1:3001', '')] };
+    const after = nextPoolState(before, { up: 2, total: TOTAL }, { minUp: 1, holdUpMs: 0, nowMs: 10 });
+    expect(after).toMatchObject({ lastShortAtMs: 5, hosts: before.hosts });
+  });
+});
+
+describe('isSamePoolState()', () => {
+  const state = stateAfter([[0, 1]], 1, 0);
+
+  test.each<[string, Partial<PoolState>, boolean]>([
+    ['nothing', {}, true],
+    ['when it was last short', { lastShortAtMs: 7 }, true],
+    ['the hosts', { hosts: [host('127.0.0.1:3001', 'failed active health check')] }, true],
+    ['whether it is up', { isUp: false }, false],
+    ['whether Envoy knows it', { isKnownToEnvoy: false }, false],
+    ['how many servers are up', { count: { up: 2, total: TOTAL } }, false],
+    ['how many servers there are', { count: { up: 1, total: 3 } }, false],
+  ])('where %s changed: %o is %s', (_, change, isSame) => {
+    expect(isSamePoolState(state, { ...state, ...change })).toBe(isSame);
+  });
+});
+
+describe('describePool()', () => {
+  const broken = host('127.0.0.1:3001', 'failed active health check');
+  const ejected = host('127.0.0.1:3002', 'failed outlier check, EDS says DRAINING');
+  const healthy: Host = { address: '127.0.0.1:3003', up: true, why: '' };
+
+  test.each<[string, Partial<WatchedPool>, Partial<PoolState>]>([
+    ['pool local_pool (east) is up: 2 of 2 servers up', {}, {}],
+    ['pool local_pool (east) is up: 2 of 2 servers up, min_up 2', { minUp: 2 }, {}],
+    ['pool local_pool (east) is down: 0 of 0 servers up', {}, { isUp: false, count: { up: 0, total: 0 } }],
+    [
+      'pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3001 failed active health check',
+      {},
+      { count: { up: 1, total: 2 }, hosts: [broken, healthy] },
+    ],
+    [
+      'pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed outlier check, EDS says DRAINING',
+      {},
+      { isUp: false, count: { up: 0, total: 2 }, hosts: [broken, ejected] },
+    ],
+    [
+      'pool local_pool (east) is down: 1 of 2 servers up, min_up 2; 127.0.0.1:3001 failed active health check',
+      { minUp: 2 },
+      { isUp: false, count: { up: 1, total: 2 }, hosts: [broken, healthy] },
+    ],
+    ['pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up', {}, { isUp: false }],
+    [
+      'pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up, min_up 2',
+      { minUp: 2 },
+      { isUp: false },
+    ],
+  ])('says %j', (text, pool, state) => {
+    const watched: WatchedPool = { site: 'east', cluster: 'local_pool', key: 'local_pool.cluster', minUp: 1, ...pool };
+    expect(describePool(watched, { ...stateAfter([[0, 2]], 1, 0), ...state })).toBe(text);
+  });
+});
+
+function stateAfter(polls: readonly Poll[], minUp: number, holdUpMs: number): PoolState {
+  let state: PoolState | undefined;
+  for (const [nowMs, up] of polls) {
+    const count = up === null ? undefined : { up, total: TOTAL };
+    state = nextPoolState(state, count, { minUp, holdUpMs, nowMs });
+  }
+  if (state === undefined) throw new Error('a state needs a poll');
+  return state;
+}
+
+function host(address: string, why: string): Host {
+  return { address, up: false, why };
+}
