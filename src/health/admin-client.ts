@@ -19,6 +19,8 @@ export interface PoolCount {
   /** Usable: healthy or degraded. */
   readonly up: number;
   readonly total: number;
+  /** Health checks that failed since Envoy started; null where that is not to be seen. */
+  readonly failedChecks: number | null;
 }
 
 export interface Host {
@@ -39,7 +41,7 @@ export interface AdminClient {
 }
 
 const statsAnswer = z.object({
-  stats: z.array(z.object({ name: z.string().optional(), value: z.unknown() })),
+  stats: z.array(z.object({ name: z.string().optional(), value: z.unknown().optional() })),
 });
 
 const clustersAnswer = z.object({
@@ -103,20 +105,21 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
   return {
     async countPools(clusters) {
       const names = clusters.map((cluster) => escapeRegex(statName(cluster))).join('|');
-      const filter = `^cluster\\.(${names})\\.membership_(healthy|degraded|total)$`;
-      const path = `/stats?format=json&type=Gauges&filter=${encodeURIComponent(filter)}`;
+      const filter = `^cluster\\.(${names})\\.(membership_(healthy|degraded|total)|health_check\\.failure)$`;
+      const path = `/stats?format=json&filter=${encodeURIComponent(filter)}`;
       const answer = await getJson(path, statsAnswer);
-      const gauges = new Map<string, number>();
+      const values = new Map<string, number>();
       for (const { name, value } of answer.stats) {
-        if (name !== undefined && typeof value === 'number') gauges.set(name, value);
+        if (name !== undefined && typeof value === 'number') values.set(name, value);
       }
       const counts = new Map<string, PoolCount>();
       for (const cluster of clusters) {
-        const prefix = `cluster.${statName(cluster)}.membership_`;
-        const healthy = gauges.get(`${prefix}healthy`);
-        const total = gauges.get(`${prefix}total`);
+        const prefix = `cluster.${statName(cluster)}`;
+        const healthy = values.get(`${prefix}.membership_healthy`);
+        const total = values.get(`${prefix}.membership_total`);
+        const failedChecks = values.get(`${prefix}.health_check.failure`) ?? null;
         if (healthy === undefined || total === undefined) continue;
-        counts.set(cluster, { up: healthy + (gauges.get(`${prefix}degraded`) ?? 0), total });
+        counts.set(cluster, { up: healthy + (values.get(`${prefix}.membership_degraded`) ?? 0), total, failedChecks });
       }
       return counts;
     },

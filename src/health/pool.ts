@@ -45,7 +45,7 @@ export function nextPoolState(
   count: PoolCount | undefined,
   settings: { readonly minUp: number; readonly holdUpMs: number; readonly nowMs: number },
 ): PoolState {
-  const seen = count ?? { up: 0, total: 0 };
+  const seen = count ?? { up: 0, total: 0, failedChecks: null };
   const isShort = seen.up < settings.minUp;
   const lastShortAtMs = isShort ? settings.nowMs : (previous?.lastShortAtMs ?? null);
   const isHeld = lastShortAtMs !== null && settings.nowMs - lastShortAtMs < settings.holdUpMs;
@@ -67,7 +67,18 @@ export function isSamePoolState(a: PoolState, b: PoolState): boolean {
   );
 }
 
-/** `local_pool (east) is down: 1 of 2 servers up; 127.0.0.1:3001 failed active health check` */
+/**
+ * Whether servers that count as up are failing right now: there are fewer of them, or more health checks failed than the
+ * servers that are down already account for.
+ */
+export function isFailing(previous: PoolState | undefined, now: PoolState): boolean {
+  if (previous === undefined) return false;
+  if (now.count.up < previous.count.up) return true;
+  const [before, after] = [previous.count.failedChecks, now.count.failedChecks];
+  return before !== null && after !== null && after - before > previous.count.total - previous.count.up;
+}
+
+/** `pool local_pool (east) is down: 1 of 2 servers up; 127.0.0.1:3001 failed active health check` */
 export function describePool(pool: WatchedPool, state: PoolState): string {
   const hosts = state.hosts.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
   const isHeld = !state.isUp && state.count.up >= pool.minUp;

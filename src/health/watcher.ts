@@ -5,6 +5,7 @@ import type { PoolHealth } from '../decision/decide.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
 import {
   describePool,
+  isFailing,
   isSamePoolState,
   nextPoolState,
   type PoolState,
@@ -17,6 +18,13 @@ const MAX_BACKOFF_MS = 1_000;
 
 /** Envoy's admin interface is one thread and answers late when it is busy; that is no reason to give up at once. */
 const MAX_POLL_TIMEOUT_MS = 1_000;
+
+/**
+ * While servers are failing, the time from Envoy's notice to this watcher's is lost to every request decided meanwhile
+ * for a pool that Envoy has no server of. It polls this often then, until nothing has happened for a while.
+ */
+const ALERT_POLL_INTERVAL_MS = 20;
+const ALERT_MS = 3_000;
 
 const UNKNOWN: PoolHealth = { known: false };
 
@@ -44,6 +52,7 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
   let health: PoolHealth = UNKNOWN;
   let lastGoodAtMs: number | null = null;
   let failedSinceMs: number | null = null;
+  let alertUntilMs = Number.NEGATIVE_INFINITY;
 
   let running: Promise<void> | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
@@ -68,6 +77,7 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     );
     health = { known: true, up: pools.map((pool) => pool.isUp) };
     lastGoodAtMs = nowMs;
+    if (pools.some((pool, index) => isFailing(previous[index], pool))) alertUntilMs = nowMs + ALERT_MS;
     staleTimer?.refresh();
     noteSuccess(nowMs);
 
@@ -118,11 +128,13 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
   }
 
   async function run(): Promise<void> {
-    let pauseMs = pollIntervalMs;
+    let backoffMs = pollIntervalMs;
     while (!closing.signal.aborted) {
       const startedAtMs = performance.now();
       const isGood = await poll();
-      pauseMs = isGood ? pollIntervalMs : Math.min(pauseMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
+      backoffMs = isGood ? pollIntervalMs : Math.min(backoffMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
+      const isAlert = isGood && startedAtMs < alertUntilMs;
+      const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
       const spentMs = isGood ? performance.now() - startedAtMs : 0;
       await sleep(Math.max(0, pauseMs - spentMs), undefined, { signal: closing.signal }).catch(() => {});
     }
@@ -164,7 +176,7 @@ async function countPools(
   const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
   if (unseen.length > 0) {
     for (const [cluster, hosts] of await client.listHosts(unseen)) {
-      counts.set(cluster, { up: hosts.filter((host) => host.up).length, total: hosts.length });
+      counts.set(cluster, { up: hosts.filter((host) => host.up).length, total: hosts.length, failedChecks: null });
     }
   }
   return counts;

@@ -102,16 +102,20 @@ test.each(['1.40.0', '1.38.3'] as const)('one server of the local pool is killed
   });
 });
 
-test('the local pool is killed (Envoy 1.38)', async () => {
-  await withLab({ envoyVersion: '1.38.3' }, async (lab) => {
-    const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url] });
+// Between Envoy's health check and the sidecar's next poll Envoy has nowhere to send what was decided for the local pool.
+test.each([
+  ['1.40.0', 'new clients only', true],
+  ['1.38.3', 'sessions', false],
+] as const)('the local pool is killed (Envoy %s, %s)', async (envoyVersion, whose, forgetful) => {
+  await withLab({ envoyVersion }, async (lab) => {
+    const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url], forgetful });
     await load.during(200);
     await lab.east.stopPool();
     await lab.east.waitForStatus(503);
     await load.during(400);
-    const row = record('local pool killed, Envoy 1.38', await load.stop());
+    const row = record(`local pool killed, ${whose}, Envoy ${envoyVersion}`, await load.stop());
     expect(row.windowMs, row.losses.slice(0, 40).join('\n')).toBeLessThan(700);
-    expect(row.moved).toBe(8);
+    expect(row.leftTheSite).toBe(8);
   });
 });
 

@@ -10,6 +10,8 @@ export interface LoadOptions {
   readonly edges: readonly string[];
   readonly pauseMs?: number;
   readonly request?: RequestOptions;
+  /** Each request comes from a client never seen before. */
+  readonly forgetful?: boolean;
 }
 
 export interface LoadReport {
@@ -18,7 +20,7 @@ export interface LoadReport {
   readonly lost: number;
   /** The most that one client lost. */
   readonly mostLostByOneClient: number;
-  /** From the first lost request to the last. */
+  /** How long requests were being lost: the time between losses, where one follows another within 100 ms. */
   readonly windowMs: number;
   readonly slowerThan100Ms: number;
   /** Sessions whose server at the end is another one than at the start. */
@@ -88,13 +90,11 @@ export class Load {
     this.#isStopping = true;
     await this.#running;
     for (const { client } of this.#states) client.close();
-    const first = this.#lossTimes[0] ?? 0;
-    const last = this.#lossTimes.at(-1) ?? 0;
     return {
       requests: this.#requests,
       lost: this.#lossTimes.length,
       mostLostByOneClient: Math.max(...this.#states.map((state) => state.lost)),
-      windowMs: Math.round(last - first),
+      windowMs: Math.round(timeOfLosing(this.#lossTimes)),
       slowerThan100Ms: this.#slow,
       moved: this.#states.filter(({ servers }) => servers.length > 1 && servers.at(-1) !== servers[0]).length,
       bounced: this.#states.filter(({ servers }) => hasReturned(servers.map(siteOf))).length,
@@ -104,9 +104,10 @@ export class Load {
   }
 
   async #loop(state: ClientState, index: number): Promise<void> {
-    const { edges, request, pauseMs = 4 } = this.#options;
+    const { edges, request, pauseMs = 4, forgetful = false } = this.#options;
     for (let turn = index; !this.#isStopping; turn++) {
       const startedAt = performance.now();
+      if (forgetful) state.client.cookies.clear();
       try {
         const answer = await state.client.request(edges[turn % edges.length] ?? '', request);
         if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body.slice(0, 80)}`);
@@ -125,6 +126,11 @@ export class Load {
       await sleep(pauseMs);
     }
   }
+}
+
+function timeOfLosing(times: readonly number[]): number {
+  const gaps = times.map((time, index) => time - (times[index - 1] ?? time));
+  return gaps.filter((gap) => gap <= 100).reduce((sum, gap) => sum + gap, 0);
 }
 
 function siteOf(server: string): string {

@@ -3,6 +3,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import type { Host } from '../../../src/health/admin-client.ts';
 import {
   describePool,
+  isFailing,
   isSamePoolState,
   nextPoolState,
   type PoolState,
@@ -133,7 +134,7 @@ describe('nextPoolState() is up', () => {
 describe('nextPoolState() keeps', () => {
   test('the count, and that Envoy knows the pool', () => {
     expect(stateAfter([[5, 1]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 1, total: TOTAL },
+      count: { up: 1, total: TOTAL, failedChecks: null },
       isKnownToEnvoy: true,
       isUp: true,
       lastShortAtMs: null,
@@ -143,7 +144,7 @@ describe('nextPoolState() keeps', () => {
 
   test('no server and no knowledge of a cluster that Envoy does not have', () => {
     expect(stateAfter([[5, null]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 0, total: 0 },
+      count: { up: 0, total: 0, failedChecks: null },
       isKnownToEnvoy: false,
       isUp: false,
       lastShortAtMs: 5,
@@ -153,7 +154,11 @@ describe('nextPoolState() keeps', () => {
 
   test('when it was last short, and the hosts of the state before', () => {
     const before: PoolState = { ...stateAfter([[5, 0]], 1, 0), hosts: [host('127.0.0.1:3001', '')] };
-    const after = nextPoolState(before, { up: 2, total: TOTAL }, { minUp: 1, holdUpMs: 0, nowMs: 10 });
+    const after = nextPoolState(
+      before,
+      { up: 2, total: TOTAL, failedChecks: null },
+      { minUp: 1, holdUpMs: 0, nowMs: 10 },
+    );
     expect(after).toMatchObject({ lastShortAtMs: 5, hosts: before.hosts });
   });
 });
@@ -167,8 +172,8 @@ describe('isSamePoolState()', () => {
     ['the hosts', { hosts: [host('127.0.0.1:3001', 'failed active health check')] }, true],
     ['whether it is up', { isUp: false }, false],
     ['whether Envoy knows it', { isKnownToEnvoy: false }, false],
-    ['how many servers are up', { count: { up: 2, total: TOTAL } }, false],
-    ['how many servers there are', { count: { up: 1, total: 3 } }, false],
+    ['how many servers are up', { count: { up: 2, total: TOTAL, failedChecks: null } }, false],
+    ['how many servers there are', { count: { up: 1, total: 3, failedChecks: null } }, false],
   ])('where %s changed: %o is %s', (_, change, isSame) => {
     expect(isSamePoolState(state, { ...state, ...change })).toBe(isSame);
   });
@@ -182,21 +187,25 @@ describe('describePool()', () => {
   test.each<[string, Partial<WatchedPool>, Partial<PoolState>]>([
     ['pool local_pool (east) is up: 2 of 2 servers up', {}, {}],
     ['pool local_pool (east) is up: 2 of 2 servers up, min_up 2', { minUp: 2 }, {}],
-    ['pool local_pool (east) is down: 0 of 0 servers up', {}, { isUp: false, count: { up: 0, total: 0 } }],
+    [
+      'pool local_pool (east) is down: 0 of 0 servers up',
+      {},
+      { isUp: false, count: { up: 0, total: 0, failedChecks: null } },
+    ],
     [
       'pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3001 failed active health check',
       {},
-      { count: { up: 1, total: 2 }, hosts: [broken, healthy] },
+      { count: { up: 1, total: 2, failedChecks: null }, hosts: [broken, healthy] },
     ],
     [
       'pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed outlier check, EDS says DRAINING',
       {},
-      { isUp: false, count: { up: 0, total: 2 }, hosts: [broken, ejected] },
+      { isUp: false, count: { up: 0, total: 2, failedChecks: null }, hosts: [broken, ejected] },
     ],
     [
       'pool local_pool (east) is down: 1 of 2 servers up, min_up 2; 127.0.0.1:3001 failed active health check',
       { minUp: 2 },
-      { isUp: false, count: { up: 1, total: 2 }, hosts: [broken, healthy] },
+      { isUp: false, count: { up: 1, total: 2, failedChecks: null }, hosts: [broken, healthy] },
     ],
     ['pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up', {}, { isUp: false }],
     [
@@ -213,7 +222,7 @@ describe('describePool()', () => {
 function stateAfter(polls: readonly Poll[], minUp: number, holdUpMs: number): PoolState {
   let state: PoolState | undefined;
   for (const [nowMs, up] of polls) {
-    const count = up === null ? undefined : { up, total: TOTAL };
+    const count = up === null ? undefined : { up, total: TOTAL, failedChecks: null };
     state = nextPoolState(state, count, { minUp, holdUpMs, nowMs });
   }
   if (state === undefined) throw new Error('a state needs a poll');
@@ -223,3 +232,27 @@ function stateAfter(polls: readonly Poll[], minUp: number, holdUpMs: number): Po
 function host(address: string, why: string): Host {
   return { address, up: false, why };
 }
+
+describe('isFailing() says that servers that count as up are failing', () => {
+  const state = (up: number, failedChecks: number | null): PoolState => ({
+    count: { up, total: 3, failedChecks },
+    isKnownToEnvoy: true,
+    isUp: up > 0,
+    lastShortAtMs: null,
+    hosts: [],
+  });
+
+  test.each([
+    ['the first time it is seen', undefined, state(3, 7), false],
+    ['nothing changes', state(3, 7), state(3, 7), false],
+    ['one is lost', state(3, 7), state(2, 7), true],
+    ['one comes back', state(2, 7), state(3, 7), false],
+    ['a check failed with all up', state(3, 7), state(3, 8), true],
+    ['as many checks failed as servers are down', state(1, 7), state(1, 9), false],
+    ['more checks failed than servers are down', state(1, 7), state(1, 10), true],
+    ['failed checks are not to be seen', state(3, null), state(3, null), false],
+    ['the count began anew with a new Envoy', state(3, 7), state(3, 0), false],
+  ])('when %s', (_, previous, now, expected) => {
+    expect(isFailing(previous, now)).toBe(expected);
+  });
+});
