@@ -1,0 +1,540 @@
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { createHealthWatcher, type HealthWatcher } from '../../src/health/watcher.ts';
+import type { AdminMood, FakeAdmin, HostState } from '../support/fake-admin.ts';
+import { configOf, eastFile, type SiteFile, startAdmin, TestLog, temporaryDirectory } from './site.ts';
+
+interface Watched {
+  readonly watcher: HealthWatcher;
+  readonly log: TestLog;
+}
+
+/** A watcher for the running test, not yet started. */
+async function createWatcher(admin: FakeAdmin, changes: SiteFile = {}): Promise<Watched> {
+  const log = new TestLog();
+  const watcher = createHealthWatcher(configOf(await eastFile(admin, changes)), log.logger);
+  onTestFinished(() => watcher.close());
+  return { watcher, log };
+}
+
+/** A watcher that has polled and said what it saw. */
+async function watch(admin: FakeAdmin, changes: SiteFile = {}): Promise<Watched> {
+  const watched = await createWatcher(admin, changes);
+  watched.watcher.start();
+  await seen(admin);
+  return watched;
+}
+
+/** Waits until the admin's present state has been seen and logged: a count, the hosts where it changed, the next count. */
+async function seen(admin: FakeAdmin): Promise<void> {
+  await admin.waitForRequests(3);
+}
+
+/** Which pools are up; `unknown` where that is not known. */
+function upPools(watcher: HealthWatcher): readonly boolean[] | 'unknown' {
+  const health = watcher.current();
+  return health.known ? health.up : 'unknown';
+}
+
+async function untilUp(watcher: HealthWatcher, expected: readonly boolean[] | 'unknown'): Promise<void> {
+  await waitUntil(() => JSON.stringify(upPools(watcher)) === JSON.stringify(expected), {
+    what: `health to be ${JSON.stringify(expected)}`,
+    intervalMs: 2,
+  });
+}
+
+/** The first pool's servers as `up/total`, and what is said of those that are not up. */
+function localPool(watcher: HealthWatcher): { servers: string; down: string[] } {
+  const pool = watcher.pools()[0];
+  return {
+    servers: `${pool?.count.up}/${pool?.count.total}`,
+    down: (pool?.hosts ?? []).filter((host) => !host.up).map((host) => `${host.address} ${host.why}`),
+  };
+}
+
+describe('a poll', () => {
+  test('is the first that is known of health', async () => {
+    const admin = await startAdmin();
+    const { watcher } = await createWatcher(admin);
+    expect([upPools(watcher), watcher.pools(), watcher.ageMs()]).toEqual(['unknown', [], null]);
+    watcher.start();
+    await untilUp(watcher, [true, true]);
+    expect(watcher.ageMs()).toBeLessThan(1_000);
+  });
+
+  test('asks for the numbers of its pools only', async () => {
+    const admin = await startAdmin();
+    await watch(admin);
+    const url = new URL(admin.requests[0] ?? '', 'http://envoy');
+    expect([url.pathname, url.searchParams.get('format')]).toEqual(['/stats', 'json']);
+    const asked = new RegExp(url.searchParams.get('filter') ?? '');
+    expect(asked.test('cluster.remote_pool.membership_healthy')).toBe(true);
+    expect(asked.test('cluster.another_pool.membership_healthy')).toBe(false);
+    expect(asked.test('cluster.remote_pool.upstream_cx_active')).toBe(false);
+  });
+
+  test('asks for the hosts only where something changed', async () => {
+    const admin = await startAdmin();
+    await watch(admin);
+    await admin.waitForRequests(10);
+    expect(admin.requests.filter((request) => request.startsWith('/clusters'))).toHaveLength(1);
+  });
+
+  test('waits for the one before, however slow that is', async () => {
+    const admin = await startAdmin();
+    admin.mood = 'slow';
+    const { watcher } = await createWatcher(admin, { health: { poll_interval: '10ms', stale_after: '4s' } });
+    watcher.start();
+    await admin.waitForRequests(10);
+    expect(admin.maxInFlight).toBe(1);
+    expect(upPools(watcher)).toEqual([true, true]);
+  });
+
+  test('is given up after half of stale_after, and the next one does not wait for it', async () => {
+    const admin = await startAdmin();
+    admin.mood = 'silent';
+    const { watcher, log } = await createWatcher(admin, { health: { poll_interval: '20ms', stale_after: '200ms' } });
+    watcher.start();
+    await admin.waitForRequests(3);
+    expect(log.matching(/cannot read health/)).toEqual([expect.stringContaining('no answer within 100 ms')]);
+    expect(admin.maxInFlight).toBe(1);
+    admin.mood = 'well';
+    await untilUp(watcher, [true, true]);
+  });
+
+  test('comes less and less often while polls fail, and at its own pace after that', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin);
+    admin.mood = 'wrong status';
+    const failingFrom = admin.requests.length;
+    await waitUntil(() => log.matching(/cannot read health/).length > 0, { what: 'the failure to be noticed' });
+    await pause(1_200);
+    const failing = admin.requests.length - failingFrom;
+    // At 40, 120, 280, 600 and 1,240 ms instead of sixty times.
+    expect(failing).toBeGreaterThanOrEqual(3);
+    expect(failing).toBeLessThanOrEqual(6);
+
+    admin.mood = 'well';
+    const wellFrom = performance.now();
+    await waitUntil(() => log.matching(/answers again/).length > 0, { what: 'the end to be noticed' });
+    expect(performance.now() - wellFrom).toBeLessThan(2_000);
+    expect(upPools(watcher)).toEqual([true, true]);
+
+    const backFrom = performance.now();
+    await admin.waitForRequests(10);
+    expect(performance.now() - backFrom).toBeLessThan(1_000);
+  });
+
+  test('finds an Envoy that was gone for long again in under 2 s', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin, { health: { poll_interval: '20ms', stale_after: '200ms' } });
+    await admin.close();
+    await untilUp(watcher, 'unknown');
+    await pause(1_000);
+    expect(log.matching(/cannot read health/)).toHaveLength(1);
+    await admin.listen();
+    const backFrom = performance.now();
+    await untilUp(watcher, [true, true]);
+    expect(performance.now() - backFrom).toBeLessThan(2_000);
+  });
+});
+
+describe('while servers are failing', () => {
+  const health = { poll_interval: '300ms', stale_after: '4s' };
+
+  test('polls come at once and quickly', async () => {
+    const admin = await startAdmin();
+    const { watcher } = await createWatcher(admin, { health });
+    watcher.start();
+    await untilUp(watcher, [true, true]);
+    admin.failChecks('local_pool', 1);
+    await admin.waitForRequests(2);
+    const from = performance.now();
+    await admin.waitForRequests(6);
+    expect(performance.now() - from).toBeLessThan(600);
+    admin.setPool('local_pool', ['failed health check', 'failed health check']);
+    const downFrom = performance.now();
+    await untilUp(watcher, [false, true]);
+    expect(performance.now() - downFrom).toBeLessThan(200);
+  });
+
+  test('and stay down, polls come at their own pace again after a while', async () => {
+    const admin = await startAdmin();
+    const { watcher } = await createWatcher(admin, { health });
+    watcher.start();
+    await untilUp(watcher, [true, true]);
+    admin.setPool('local_pool', ['up', 'failed health check']);
+    const checks = setInterval(() => admin.failChecks('local_pool', 1), 1_000);
+    onTestFinished(() => clearInterval(checks));
+    await pause(4_000);
+    const before = admin.requests.length;
+    await pause(900);
+    expect(admin.requests.length - before).toBeLessThanOrEqual(4);
+  }, 10_000);
+});
+
+describe('a pool', () => {
+  test('has its servers counted, and what each of them lacks', async () => {
+    const admin = await startAdmin();
+    admin.setPool('local_pool', ['up', 'failed health check', 'ejected', 'EDS unhealthy', 'EDS draining']);
+    const { watcher } = await watch(admin);
+    expect(localPool(watcher)).toEqual({
+      servers: '1/5',
+      down: [
+        '127.0.0.1:3002 failed active health check',
+        '127.0.0.1:3003 failed outlier check',
+        '127.0.0.1:3004 EDS says UNHEALTHY',
+        '127.0.0.1:3005 EDS says DRAINING',
+      ],
+    });
+  });
+
+  test('may have servers on IPv6 addresses and Unix sockets', async () => {
+    const admin = await startAdmin();
+    admin.setPool('local_pool', [
+      { state: 'failed health check', address: '[fd00::1]:3001' },
+      { state: 'ejected', address: '/run/app.sock' },
+    ]);
+    const { watcher } = await watch(admin);
+    expect(localPool(watcher).down).toEqual([
+      '[fd00::1]:3001 failed active health check',
+      '/run/app.sock failed outlier check',
+    ]);
+  });
+
+  test.each<[string, HostState[], boolean]>([
+    ['is up with one server of several', ['up', 'ejected', 'failed health check'], true],
+    ['is up with degraded servers alone', ['degraded', 'failed health check'], true],
+    ['is up with a server that discovery no longer lists but Envoy still uses', ['leaving'], true],
+    ['is down with every server down', ['ejected', 'failed health check'], false],
+    ['is down without a server', [], false],
+  ])('%s', async (_, hosts, isUp) => {
+    const admin = await startAdmin();
+    admin.setPool('local_pool', hosts);
+    const { watcher } = await watch(admin);
+    expect(upPools(watcher)).toEqual([isUp, true]);
+  });
+
+  test('is up with min_up servers and not with fewer', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin, {
+      local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', min_up: 2 },
+    });
+    expect(upPools(watcher)).toEqual([true, true]);
+    admin.setPool('local_pool', ['up', 'ejected']);
+    await untilUp(watcher, [false, true]);
+    await seen(admin);
+    expect(log.matching(/pool local_pool/).at(-1)).toBe(
+      'warn pool local_pool (east) is down: 1 of 2 servers up, min_up 2; 127.0.0.1:3002 failed outlier check',
+    );
+  });
+
+  test('is held back after it was down for hold_up, and says so', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin, {
+      health: { poll_interval: '20ms', stale_after: '4s', hold_up: '300ms' },
+    });
+    expect(upPools(watcher)).toEqual([true, true]);
+    admin.setPool('remote_pool', ['ejected']);
+    await untilUp(watcher, [true, false]);
+    admin.setPool('remote_pool', ['up']);
+    const backFrom = performance.now();
+    await seen(admin);
+    expect(upPools(watcher)).toEqual([true, false]);
+    await untilUp(watcher, [true, true]);
+    // The last poll that saw it down was up to one interval before.
+    expect(performance.now() - backFrom).toBeGreaterThan(200);
+    await seen(admin);
+    expect(log.matching(/pool remote_pool/).slice(-2)).toEqual([
+      'warn pool remote_pool (west) is down: 1 of 1 servers up, held back by hold_up',
+      'info pool remote_pool (west) is up: 1 of 1 servers up',
+    ]);
+  });
+});
+
+describe('health is unknown', () => {
+  test('once the last good answer is older than stale_after, and not before', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin, { health: { poll_interval: '20ms', stale_after: '400ms' } });
+    admin.mood = 'silent';
+    while (upPools(watcher) !== 'unknown') {
+      expect(watcher.ageMs()).toBeLessThanOrEqual(401);
+      await pause(1);
+    }
+    expect(watcher.ageMs()).toBeGreaterThanOrEqual(400);
+    await waitUntil(() => log.matching(/health is unknown/).length > 0, { what: 'the log to say so' });
+    await admin.waitForRequests(2);
+    expect(log.matching(/health is unknown/)).toEqual([
+      "error health is unknown: no good answer from Envoy for 400 ms; Envoy's fallback routes decide until there is",
+    ]);
+    // What was last seen can still be looked at.
+    expect(localPool(watcher).servers).toBe('2/2');
+  });
+
+  test('and said so again when it happens again', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin, { health: { poll_interval: '20ms', stale_after: '200ms' } });
+    for (let time = 1; time <= 2; time++) {
+      admin.mood = 'html';
+      await waitUntil(() => log.matching(/health is unknown/).length === time, { what: 'health to be unknown' });
+      admin.mood = 'well';
+      await untilUp(watcher, [true, true]);
+    }
+  });
+
+  test('and said so where no Envoy was ever there', async () => {
+    const admin = await startAdmin();
+    await admin.close();
+    const { watcher, log } = await createWatcher(admin, { health: { poll_interval: '20ms', stale_after: '100ms' } });
+    watcher.start();
+    await waitUntil(() => log.matching(/health is unknown/).length > 0, { what: 'the log to say so' });
+    expect(log.lines).toHaveLength(2);
+    expect(upPools(watcher)).toBe('unknown');
+  });
+});
+
+describe('the log', () => {
+  test('says each change of a pool once, with what changed', async () => {
+    const admin = await startAdmin();
+    const { log } = await watch(admin);
+    const steps: HostState[][] = [
+      ['up', 'failed health check'],
+      ['failed health check', 'failed health check'],
+      ['up', 'ejected'],
+      ['up', 'up', 'up'],
+    ];
+    for (const hosts of steps) {
+      admin.setPool('local_pool', hosts);
+      await seen(admin);
+      await admin.waitForRequests(3);
+    }
+    expect(log.lines.map((line) => `${line.level} ${line.message}`)).toEqual([
+      'info pool local_pool (east) is up: 2 of 2 servers up',
+      'info pool remote_pool (west) is up: 1 of 1 servers up',
+      'info pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3002 failed active health check',
+      'warn pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed active health check',
+      'info pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3002 failed outlier check',
+      'info pool local_pool (east) is up: 3 of 3 servers up',
+    ]);
+    expect(log.lines[3]?.fields).toMatchObject({ cluster: 'local_pool', site: 'east', up: 0, total: 2 });
+  });
+
+  test.each<[AdminMood, RegExp]>([
+    ['html', /not JSON: is this really Envoy/],
+    ['truncated', /not JSON/],
+    ['other json', /not what Envoy says: is this really Envoy/],
+    ['wrong status', /answered 503 to GET \/stats$/],
+    ['silent', /no answer within 200 ms/],
+    ['slow', /no answer within 200 ms/],
+    ['dripping', /no answer within 200 ms/],
+    ['cut off', /aborted/],
+    ['closing', /socket hang up/],
+    ['not http', /Parse Error/],
+  ])('says an admin interface that answers like "%s" once, and its end once', async (mood, reason) => {
+    const admin = await startAdmin();
+    admin.slowMs = 2_000;
+    const { log } = await watch(admin, { health: { poll_interval: '20ms', stale_after: '400ms' } });
+    admin.mood = mood;
+    await admin.waitForRequests(3);
+    admin.mood = 'well';
+    await seen(admin);
+    expect(log.matching(/cannot read health|answers again/)).toEqual([
+      expect.stringMatching(/^warn cannot read health from Envoy's admin interface at http:\/\/127\.0\.0\.1:\d+: /),
+      expect.stringMatching(/^info Envoy's admin interface answers again after \d+\.\d s$/),
+    ]);
+    expect(log.matching(/cannot read health/)[0]).toMatch(reason);
+    // The pools did not change meanwhile.
+    expect(log.matching(/^pool /)).toHaveLength(2);
+  });
+
+  test('says it again when it happens again', async () => {
+    const admin = await startAdmin();
+    const { log } = await watch(admin);
+    for (let time = 1; time <= 2; time++) {
+      admin.mood = 'closing';
+      await admin.waitForRequests(3);
+      admin.mood = 'well';
+      await seen(admin);
+      expect(log.matching(/cannot read health|answers again/)).toHaveLength(2 * time);
+    }
+  });
+
+  test('says an Envoy that is not there once, and its return once', async () => {
+    const admin = await startAdmin();
+    const { watcher, log } = await watch(admin);
+    await admin.close();
+    await waitUntil(() => log.matching(/cannot read health/).length > 0, { what: 'the failure to be noticed' });
+    expect(upPools(watcher)).toEqual([true, true]);
+    await pause(200);
+    await admin.listen();
+    await seen(admin);
+    expect(log.matching(/cannot read health|answers again/)).toEqual([
+      expect.stringMatching(/ECONNREFUSED|ECONNRESET|socket hang up/),
+      expect.stringContaining('answers again'),
+    ]);
+  });
+
+  // Until watcher.ts forgets the hosts of a pool that changed when it cannot ask for the new ones.
+  test.fails('names no server as down where Envoy says only the numbers', async () => {
+    const admin = await startAdmin();
+    admin.setPool('local_pool', ['ejected', 'ejected']);
+    const { watcher, log } = await watch(admin);
+    admin.clustersMood = 'wrong status';
+    admin.setPool('local_pool', ['up', 'up']);
+    await untilUp(watcher, [true, true]);
+    await seen(admin);
+    expect(log.matching(/pool local_pool/).at(-1)).toBe('info pool local_pool (east) is up: 2 of 2 servers up');
+    expect(localPool(watcher).down).toEqual([]);
+  });
+});
+
+describe('a cluster name that Envoy does not know', () => {
+  test('is an error said once, and its pool is down', async () => {
+    const admin = await startAdmin();
+    admin.removePool('remote_pool');
+    const { watcher, log } = await watch(admin);
+    await admin.waitForRequests(10);
+    expect(upPools(watcher)).toEqual([true, false]);
+    expect(watcher.pools().map((pool) => pool.isKnownToEnvoy)).toEqual([true, false]);
+    expect(log.matching(/no cluster/)).toEqual([
+      'error Envoy has no cluster "remote_pool" (remote_pools[0].cluster): the name must be the same in the config file and in Envoy',
+    ]);
+    expect(log.matching(/pool remote_pool/)).toEqual([]);
+  });
+
+  test('is noticed when it appears, and said again when it goes', async () => {
+    const admin = await startAdmin();
+    admin.removePool('local_pool');
+    const { watcher, log } = await watch(admin);
+    admin.setPool('local_pool', ['up', 'ejected']);
+    await untilUp(watcher, [true, true]);
+    await seen(admin);
+    admin.removePool('local_pool');
+    await untilUp(watcher, [false, true]);
+    await seen(admin);
+    expect(log.matching(/local_pool/).map((line) => line.slice(0, 60))).toEqual([
+      'error Envoy has no cluster "local_pool" (local_pool.cluster)',
+      'info pool local_pool (east) is up: 1 of 2 servers up; 127.0.',
+      'error Envoy has no cluster "local_pool" (local_pool.cluster)',
+    ]);
+  });
+});
+
+describe('where a stats_matcher hides the numbers', () => {
+  test('the hosts are counted one by one', async () => {
+    const admin = await startAdmin();
+    admin.hidesStats = true;
+    admin.setPool('local_pool', ['up', 'degraded', 'failed health check', 'EDS draining']);
+    const { watcher, log } = await watch(admin);
+    await seen(admin);
+    expect(localPool(watcher).servers).toBe('2/4');
+    expect(upPools(watcher)).toEqual([true, true]);
+    expect(log.matching(/no cluster/)).toEqual([]);
+    admin.setPool('local_pool', ['failed health check']);
+    await untilUp(watcher, [false, true]);
+  });
+
+  // Until admin-client.ts no longer takes `pending_dynamic_removal` for down.
+  test.fails('a server that discovery no longer lists counts for as long as Envoy uses it', async () => {
+    const admin = await startAdmin();
+    admin.hidesStats = true;
+    admin.setPool('local_pool', ['leaving']);
+    const { watcher } = await watch(admin);
+    expect(localPool(watcher)).toEqual({ servers: '1/1', down: [] });
+  });
+
+  test('a cluster that Envoy does not know is still an error', async () => {
+    const admin = await startAdmin();
+    admin.hidesStats = true;
+    admin.removePool('local_pool');
+    const { log } = await watch(admin);
+    await admin.waitForRequests(10);
+    expect(log.matching(/no cluster/)).toHaveLength(1);
+  });
+
+  test('an answer about the hosts that cannot be used is a failed poll', async () => {
+    const admin = await startAdmin();
+    admin.hidesStats = true;
+    const { watcher, log } = await watch(admin, { health: { poll_interval: '20ms', stale_after: '300ms' } });
+    admin.clustersMood = 'truncated';
+    await untilUp(watcher, 'unknown');
+    expect(log.matching(/cannot read health/)).toHaveLength(1);
+  });
+});
+
+test('the admin interface may be on a Unix socket', async () => {
+  const admin = await startAdmin({ kind: 'unix', path: join(await temporaryDirectory(), 'admin.sock') });
+  const { watcher, log } = await watch(admin);
+  expect(upPools(watcher)).toEqual([true, true]);
+  await admin.close();
+  await waitUntil(() => log.matching(/cannot read health/).length > 0, { what: 'the failure to be noticed' });
+  expect(log.matching(/cannot read health/)[0]).toMatch(/at unix:\/.*admin\.sock: /);
+  await admin.listen();
+  await waitUntil(() => log.matching(/answers again/).length > 0, { what: 'the end to be noticed' });
+});
+
+test('cluster names with characters that mean something in a regex, or that Envoy writes otherwise, are read right', async () => {
+  const admin = await startAdmin();
+  const names = ['outbound|8080||app.prod:v-1/a', 'app.prod', 'appxprod'];
+  const [local = '', remote = '', lookAlike = ''] = names;
+  admin.setPool(local, ['up', 'ejected']);
+  admin.setPool(remote, ['ejected']);
+  admin.setPool(lookAlike, ['up', 'up', 'up']);
+  const site = {
+    local_pool: { cluster: local, cookie: 'KVAAVROI' },
+    remote_pools: [{ site: 'west', cluster: remote, cookie: 'DDVHSLLQ' }],
+  };
+  for (const hidesStats of [false, true]) {
+    admin.hidesStats = hidesStats;
+    const { watcher } = await watch(admin, site);
+    await seen(admin);
+    expect(watcher.pools().map(({ count, hosts }) => [count.up, count.total, hosts.length])).toEqual([
+      [1, 2, 2],
+      [0, 1, 1],
+    ]);
+    await watcher.close();
+  }
+});
+
+describe('close()', () => {
+  test.each<AdminMood>(['silent', 'dripping', 'well', 'wrong status'])(
+    'ends it promptly where the admin interface is "%s"',
+    async (mood) => {
+      const admin = await startAdmin();
+      admin.mood = mood;
+      const { watcher, log } = await createWatcher(admin, { health: { poll_interval: '20ms', stale_after: '100ms' } });
+      watcher.start();
+      await admin.waitForRequests(1);
+      const closedAt = performance.now();
+      await watcher.close();
+      expect(performance.now() - closedAt).toBeLessThan(50);
+      await waitUntil(() => admin.inFlight === 0, { what: 'the connection to be closed' });
+
+      const [requests, lines] = [admin.requests.length, log.lines.length];
+      await pause(150);
+      expect([admin.requests.length, log.lines.length]).toEqual([requests, lines]);
+    },
+  );
+
+  test('says nothing of a poll that it broke off', async () => {
+    const admin = await startAdmin();
+    admin.mood = 'silent';
+    const { watcher, log } = await createWatcher(admin);
+    watcher.start();
+    await admin.waitForRequests(1);
+    await watcher.close();
+    expect(log.lines).toEqual([]);
+  });
+
+  test('is possible before start() and twice', async () => {
+    const { watcher } = await createWatcher(await startAdmin());
+    await watcher.close();
+    await watcher.close();
+  });
+});
+
+/** Lets time pass, where it is the passing of time itself that is tested. */
+async function pause(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
