@@ -44,12 +44,13 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   try {
     const state = () => reportSiteState(config.site, watchedPools(config), health, drain);
     started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
+    // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
+    await health.start();
     started.push(await startExtProcServer({ listen: config.listen, service, process, logger }));
   } catch (error) {
     await closeAll();
     throw error;
   }
-  health.start();
   logger.info(
     { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
     `site ${config.site}: deciding on ${formatAddress(config.listen)}, not draining`,

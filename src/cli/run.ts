@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
-import { ListenError } from '../listen-error.ts';
+import { ListenError } from '../listen.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
 import { printEnvoyConfig } from './envoy.ts';

@@ -1,9 +1,9 @@
+import { createServer, type Socket } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { type Address, formatAddress } from '../config/address.ts';
-import { ListenError } from '../listen-error.ts';
-import { removeDeadSocket } from '../unix-socket.ts';
+import type { Address } from '../config/address.ts';
+import { listen } from '../listen.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import type { ProcessCall } from './process.ts';
@@ -30,7 +30,7 @@ export interface ExtProcServer {
  * @throws ListenError when the address cannot be had
  */
 export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
-  const { listen, service, logger } = options;
+  const { service, logger } = options;
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server({ 'grpc.enable_channelz': 0 });
@@ -39,25 +39,30 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   server.addService(service.definition, { Process: options.process });
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
-  await bind(server, listen);
+
+  // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
+  const connections = new Set<Socket>();
+  const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const listener = createServer({ noDelay: true }, (connection) => {
+    connections.add(connection);
+    connection.once('close', () => connections.delete(connection));
+    http2.injectConnection(connection);
+  });
   onFirstStreamReset(server, (errorCode) => {
     logger.warn({ errorCode }, `Envoy ends its ext_proc streams by reset: ${resetAdvice(allowance)}`);
   });
+  await listen(listener, 'listen', options.listen);
 
   return {
     async close() {
       for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
-      await new Promise<void>((resolve) => {
-        const cutOff = setTimeout(() => {
-          logger.warn('calls still running at the end of the stop were cut off');
-          server.forceShutdown();
-          resolve();
-        }, STOP_GRACE_MS);
-        server.tryShutdown(() => {
-          clearTimeout(cutOff);
-          resolve();
-        });
-      });
+      listener.close();
+      const cutOff = setTimeout(() => {
+        logger.warn('calls still running at the end of the stop were cut off');
+        for (const connection of connections) connection.destroy();
+      }, STOP_GRACE_MS);
+      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      clearTimeout(cutOff);
     },
   };
 }
@@ -70,14 +75,4 @@ function resetAdvice(allowance: ResetAllowance): string {
     'hidden by grpc-js': 'this version of grpc-js does not let Node be told to put up with stream resets',
   };
   return `${cost[allowance]}. With Envoy 1.40 and later set the runtime flag ${GRACEFUL_CLOSE_FLAG}: true`;
-}
-
-async function bind(server: Server, listen: Address): Promise<void> {
-  if (listen.kind === 'unix') await removeDeadSocket(listen.path);
-  await new Promise<void>((resolve, reject) => {
-    server.bindAsync(formatAddress(listen), ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else reject(new ListenError('listen', listen, error));
-    });
-  });
 }

@@ -35,8 +35,8 @@ export interface HealthWatcher {
   pools(): readonly PoolState[];
   /** Since the last good poll; null for never. */
   ageMs(): number | null;
-  /** Begins to poll. */
-  start(): void;
+  /** Begins to poll; resolves after the first poll, good or bad. */
+  start(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -127,11 +127,12 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     logger.info(`Envoy's admin interface answers again after ${seconds} s`);
   }
 
-  async function run(): Promise<void> {
+  async function run(onFirstPoll: () => void): Promise<void> {
     let backoffMs = pollIntervalMs;
     while (!closing.signal.aborted) {
       const startedAtMs = performance.now();
       const isGood = await poll();
+      onFirstPoll();
       backoffMs = isGood ? pollIntervalMs : Math.min(backoffMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
       const isAlert = isGood && startedAtMs < alertUntilMs;
       const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
@@ -153,7 +154,9 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     start() {
       // Only says that time is up: a decision looks at the clock itself.
       staleTimer = setTimeout(sayUnknown, staleAfterMs);
-      running = run();
+      return new Promise((resolve) => {
+        running = run(resolve);
+      });
     },
     async close() {
       closing.abort();

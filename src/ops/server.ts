@@ -1,9 +1,8 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { type Address, formatAddress } from '../config/address.ts';
 import { parseDurationMs } from '../config/duration.ts';
-import { ListenError } from '../listen-error.ts';
-import { removeDeadSocket } from '../unix-socket.ts';
+import { listen } from '../listen.ts';
 import { type Drain, MAX_DRAIN_MS } from './drain.ts';
 import type { SiteStateReport } from './state.ts';
 
@@ -24,16 +23,15 @@ export interface OpsServer {
  * @throws ListenError when the address cannot be had
  */
 export async function startOpsServer(options: OpsServerOptions): Promise<OpsServer> {
-  const { listen, logger } = options;
+  const { listen: address, logger } = options;
   const server = createServer((request, response) => {
     request.resume();
     send(response, answer(options, request));
   });
-  if (listen.kind === 'unix') await removeDeadSocket(listen.path);
-  await bind(server, listen);
-  if (listen.kind === 'tcp' && !isLoopback(listen.host)) {
+  await listen(server, 'ops_listen', address);
+  if (address.kind === 'tcp' && !isLoopback(address.host)) {
     logger.warn(
-      `ops_listen ${formatAddress(listen)} is not loopback: whoever reaches it can drain this site; ` +
+      `ops_listen ${formatAddress(address)} is not loopback: whoever reaches it can drain this site; ` +
         'keep others out, or listen on 127.0.0.1 or a Unix socket',
     );
   }
@@ -105,15 +103,6 @@ function send(response: ServerResponse, sent: OpsAnswer): void {
   const [type, body] =
     'state' in sent ? ['application/json', JSON.stringify(sent.state)] : ['text/plain; charset=utf-8', sent.text];
   response.writeHead(sent.status, { 'content-type': type, 'cache-control': 'no-store' }).end(`${body}\n`);
-}
-
-async function bind(server: Server, listen: Address): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(new ListenError('ops_listen', listen, error)));
-    server.once('listening', resolve);
-    if (listen.kind === 'unix') server.listen(listen.path);
-    else server.listen(listen.port, listen.host);
-  });
 }
 
 function isLoopback(host: string): boolean {
