@@ -1,5 +1,6 @@
 import { lstat, rm } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { type Address, formatAddress } from './config/address.ts';
 
 /** An address that could not be listened on, said with the key of the config it comes from. */
@@ -19,7 +20,7 @@ export class ListenError extends Error {
  * @throws ListenError when the address cannot be had
  */
 export async function listen(server: Server, key: string, address: Address): Promise<void> {
-  if (address.kind === 'unix') await removeDeadSocket(key, address, address.path);
+  if (address.kind === 'unix') await makeRoom(key, address, address.path);
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error) => reject(new ListenError(key, address, whyNot(error), { cause: error }));
     server.once('error', fail);
@@ -32,9 +33,16 @@ export async function listen(server: Server, key: string, address: Address): Pro
   });
 }
 
-async function removeDeadSocket(key: string, address: Address, path: string): Promise<void> {
+const NO_DIRECTORY = 'its directory does not exist: create it first';
+
+async function makeRoom(key: string, address: Address, path: string): Promise<void> {
   const found = await lstat(path).catch(() => null);
-  if (found === null) return;
+  if (found === null) {
+    // Node would say that there is no permission.
+    const directory = await lstat(dirname(path)).catch(() => null);
+    if (directory === null) throw new ListenError(key, address, NO_DIRECTORY);
+    return;
+  }
   if (!found.isSocket()) {
     throw new ListenError(key, address, 'there is something that is no socket: remove it, or choose another path');
   }
@@ -63,7 +71,7 @@ function whyNot(error: Error): string {
       return 'this machine has no such address';
     case 'ENOENT':
     case 'ENOTDIR':
-      return 'its directory does not exist: create it first';
+      return NO_DIRECTORY;
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'the host name is not known';

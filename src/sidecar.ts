@@ -44,9 +44,11 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   try {
     const state = () => reportSiteState(config.site, watchedPools(config), health, drain);
     started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
+    const server = await startExtProcServer({ listen: config.listen, service, process, logger });
+    started.push(server);
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
     await health.start();
-    started.push(await startExtProcServer({ listen: config.listen, service, process, logger }));
+    server.acceptCalls();
   } catch (error) {
     await closeAll();
     throw error;

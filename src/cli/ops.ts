@@ -1,7 +1,7 @@
 import { type Address, formatAddress } from '../config/address.ts';
-import { parseDurationMs } from '../config/duration.ts';
 import { loadConfig } from '../config/load.ts';
 import { HttpRequestError, httpRequest } from '../http-request.ts';
+import { parseDrainMs } from '../ops/drain.ts';
 import { type SiteStateReport, siteStateSchema } from '../ops/state.ts';
 import { CommandFailed } from './command-failed.ts';
 import type { CliContext } from './run.ts';
@@ -27,7 +27,7 @@ export async function drain(target: OpsTarget, duration: string | undefined, con
   let query = '';
   if (duration !== undefined) {
     try {
-      parseDurationMs(duration);
+      parseDrainMs(duration);
     } catch (error) {
       throw new UsageError(
         `--for ${JSON.stringify(duration)}: ${error instanceof Error ? error.message : String(error)}`,
@@ -48,7 +48,12 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
   const where = formatAddress(address);
   try {
     const { status: httpStatus, body } = await httpRequest(address, { method, path, timeoutMs: TIMEOUT_MS });
-    if (httpStatus !== 200) throw new CommandFailed(`the sidecar at ${where} refused: ${body.trim()}`);
+    if (httpStatus === 400 || httpStatus === 403) {
+      throw new CommandFailed(`the sidecar at ${where} refused: ${body.split('\n', 1)[0]}`);
+    }
+    if (httpStatus !== 200) {
+      throw new CommandFailed(`what answers at ${where} (ops_listen) is no sidecar: it says ${httpStatus}`);
+    }
     return siteStateSchema.parse(JSON.parse(body));
   } catch (error) {
     if (error instanceof CommandFailed) throw error;
@@ -77,15 +82,21 @@ function describeState(state: SiteStateReport): string {
     `site ${state.site}: ${state.draining ? `draining since ${state.draining_since}, ${until}` : 'not draining'}`,
     `health ${state.health_known ? 'known' : 'unknown: no opinion, Envoy decides'} (${age})`,
     ...state.pools.flatMap((pool) => [
-      `  ${`${pool.cluster} (${pool.site})`.padEnd(width)}  ${pool.up ? 'up  ' : 'down'}  ${describeServers(pool)}`,
+      `  ${`${pool.cluster} (${pool.site})`.padEnd(width)}  ${describeUp(state, pool)}  ${describeServers(pool)}`,
       ...pool.hosts.filter((host) => !host.up).map((host) => `    ${host.address}: ${host.why}`),
     ]),
     '',
   ].join('\n');
 }
 
+function describeUp(state: SiteStateReport, pool: SiteStateReport['pools'][number]): string {
+  if (!state.health_known) return 'unknown';
+  return pool.up ? 'up  ' : 'down';
+}
+
 function describeServers(pool: SiteStateReport['pools'][number]): string {
   if (!pool.known_to_envoy) return 'Envoy has no cluster of this name';
   const needed = pool.min_up > 1 ? `, needs ${pool.min_up}` : '';
-  return `${pool.servers_up} of ${pool.servers_total} servers up${needed}`;
+  const held = pool.held_up ? ', held back by hold_up' : '';
+  return `${pool.servers_up} of ${pool.servers_total} servers up${needed}${held}`;
 }

@@ -21,6 +21,8 @@ export interface ExtProcServerOptions {
 }
 
 export interface ExtProcServer {
+  /** Until then the address is taken but each connection dropped at once, which sends Envoy elsewhere. */
+  acceptCalls(): void;
   /** Reports NOT_SERVING, takes no new connection, lets the calls in flight end, and returns when they have. */
   close(): Promise<void>;
 }
@@ -43,7 +45,12 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
   const connections = new Set<Socket>();
   const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
+  let isAccepting = false;
   const listener = createServer({ noDelay: true }, (connection) => {
+    if (!isAccepting) {
+      connection.destroy();
+      return;
+    }
     connections.add(connection);
     connection.once('close', () => connections.delete(connection));
     http2.injectConnection(connection);
@@ -54,6 +61,9 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   await listen(listener, 'listen', options.listen);
 
   return {
+    acceptCalls() {
+      isAccepting = true;
+    },
     async close() {
       for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
       listener.close();

@@ -67,15 +67,10 @@ export function isSamePoolState(a: PoolState, b: PoolState): boolean {
   );
 }
 
-/**
- * Whether servers that count as up are failing right now: there are fewer of them, or more health checks failed than the
- * servers that are down already account for.
- */
-export function isFailing(previous: PoolState | undefined, now: PoolState): boolean {
-  if (previous === undefined) return false;
-  if (now.count.up < previous.count.up) return true;
-  const [before, after] = [previous.count.failedChecks, now.count.failedChecks];
-  return before !== null && after !== null && after - before > previous.count.total - previous.count.up;
+/** How many health checks failed from one state to the next; 0 where Envoy does not say, or began to count anew. */
+export function failedChecksBetween(before: PoolState, now: PoolState): number {
+  if (before.count.failedChecks === null || now.count.failedChecks === null) return 0;
+  return Math.max(0, now.count.failedChecks - before.count.failedChecks);
 }
 
 /** `pool local_pool (east) is down: 1 of 2 servers up; 127.0.0.1:3001 failed active health check` */

@@ -5,7 +5,7 @@ import type { PoolHealth } from '../decision/decide.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
 import {
   describePool,
-  isFailing,
+  failedChecksBetween,
   isSamePoolState,
   nextPoolState,
   type PoolState,
@@ -53,6 +53,8 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
   let lastGoodAtMs: number | null = null;
   let failedSinceMs: number | null = null;
   let alertUntilMs = Number.NEGATIVE_INFINITY;
+  /** Of each pool, between two polls outside of an alert; null where it is to be learned anew. */
+  const failedChecksUsually: (number | null)[] = watched.map(() => 0);
 
   let running: Promise<void> | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
@@ -76,8 +78,12 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
       nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
     );
     health = { known: true, up: pools.map((pool) => pool.isUp) };
+    const isFullPause = lastGoodAtMs !== null && nowMs - lastGoodAtMs >= pollIntervalMs * 0.8;
+    if (areServersFailing(previous, isFullPause)) {
+      alertUntilMs = nowMs + ALERT_MS;
+      failedChecksUsually.fill(null);
+    }
     lastGoodAtMs = nowMs;
-    if (pools.some((pool, index) => isFailing(previous[index], pool))) alertUntilMs = nowMs + ALERT_MS;
     staleTimer?.refresh();
     noteSuccess(nowMs);
 
@@ -88,6 +94,24 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     if (changed.length > 0) await describeChanges(changed, previous);
   }
 
+  /** Whether servers that count as up fail right now: there are fewer of them, or more checks failed than usual. */
+  function areServersFailing(previous: readonly PoolState[], isFullPause: boolean): boolean {
+    let isFailing = false;
+    pools.forEach((pool, index) => {
+      const before = previous[index];
+      if (before === undefined) return;
+      if (pool.count.up < before.count.up) isFailing = true;
+      // What is usual between two polls can't be told from the quick ones of an alert.
+      if (!isFullPause) return;
+      const failed = failedChecksBetween(before, pool);
+      const usually = failedChecksUsually[index] ?? null;
+      failedChecksUsually[index] = failed;
+      // Servers that are down go on failing, each at its own time: there may be one more of each than the last time.
+      if (usually !== null && failed > usually + before.count.total - before.count.up) isFailing = true;
+    });
+    return isFailing;
+  }
+
   /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
   async function describeChanges(changed: readonly WatchedPool[], previous: readonly PoolState[]): Promise<void> {
     let hosts: ReadonlyMap<string, readonly Host[]> = new Map();
@@ -96,7 +120,11 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     } catch {
       // The numbers are good and already in force; the next failing poll says what is wrong.
     }
-    pools = pools.map((pool, index) => ({ ...pool, hosts: hosts.get(watched[index]?.cluster ?? '') ?? pool.hosts }));
+    pools = pools.map((pool, index) => {
+      const of = watched[index];
+      // Hosts that could not be asked for are better not named than named as they were.
+      return of !== undefined && changed.includes(of) ? { ...pool, hosts: hosts.get(of.cluster) ?? [] } : pool;
+    });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
       if (now === undefined || !changed.includes(pool)) return;
@@ -136,8 +164,9 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
       backoffMs = isGood ? pollIntervalMs : Math.min(backoffMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
       const isAlert = isGood && startedAtMs < alertUntilMs;
       const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
-      const spentMs = isGood ? performance.now() - startedAtMs : 0;
-      await sleep(Math.max(0, pauseMs - spentMs), undefined, { signal: closing.signal }).catch(() => {});
+      await sleep(Math.max(0, pauseMs - (performance.now() - startedAtMs)), undefined, {
+        signal: closing.signal,
+      }).catch(() => {});
     }
   }
 

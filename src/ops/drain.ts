@@ -1,7 +1,15 @@
 import type { Logger } from 'pino';
+import { parseDurationMs } from '../config/duration.ts';
 
 /** What a timer can hold. */
-export const MAX_DRAIN_MS = 24 * 24 * 3_600_000;
+const MAX_DRAIN_MS = 24 * 24 * 3_600_000;
+
+/** How long to drain, from text such as `30m`. @throws Error whose message says what to write instead */
+export function parseDrainMs(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms < 1 || ms > MAX_DRAIN_MS) throw new Error('it must be more than 0 and at most 24d');
+  return ms;
+}
 
 /**
  * Whether the site drains: the status URI tells the world to go elsewhere, while the other sites still send the
@@ -29,7 +37,7 @@ export class Drain {
     return this.#isDraining ? { sinceMs: this.#sinceMs, untilMs: this.#untilMs } : null;
   }
 
-  /** Drains from now on; a second call only changes the end. @param forMs null: until {@link end}; at most {@link MAX_DRAIN_MS} */
+  /** Drains from now on; a second call only changes the end. @param forMs null: until {@link end}; see {@link parseDrainMs} */
   start(forMs: number | null): void {
     clearTimeout(this.#timer);
     if (!this.#isDraining) this.#sinceMs = Date.now();

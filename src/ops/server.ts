@@ -1,9 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { type Address, formatAddress } from '../config/address.ts';
-import { parseDurationMs } from '../config/duration.ts';
+import { type Address, formatAddress, isIpAddress } from '../config/address.ts';
 import { listen } from '../listen.ts';
-import { type Drain, MAX_DRAIN_MS } from './drain.ts';
+import { type Drain, parseDrainMs } from './drain.ts';
 import type { SiteStateReport } from './state.ts';
 
 export interface OpsServerOptions {
@@ -85,18 +84,21 @@ function parseUrl(path: string): URL | null {
 function readDuration(text: string | null): number | null | Error {
   if (text === null) return null;
   try {
-    const ms = parseDurationMs(text);
-    if (ms < 1 || ms > MAX_DRAIN_MS) return new Error(`for=${text}: it must be more than 0 and at most 24d`);
-    return ms;
+    return parseDrainMs(text);
   } catch (error) {
     return new Error(`for=${text}: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
-/** A page on any web site can make the operator's browser post to loopback; browsers then say where it came from. */
+/**
+ * A page on any web site can make the operator's browser post to loopback; browsers then say where the page came from.
+ * A name that such a site has made lead here is its own origin, so only addresses and this machine's name count.
+ */
 function isFromAnotherSite(request: IncomingMessage): boolean {
   const { origin, host } = request.headers;
-  return origin !== undefined && origin !== `http://${host}`;
+  if (origin === undefined) return false;
+  const name = /^http:\/\/\[?([^/]+?)\]?(:\d+)?$/.exec(origin)?.[1] ?? '';
+  return origin !== `http://${host}` || !(name === 'localhost' || isIpAddress(name));
 }
 
 function send(response: ServerResponse, sent: OpsAnswer): void {

@@ -14,6 +14,8 @@ const pool = z.object({
   servers_up: z.number(),
   servers_total: z.number(),
   min_up: z.number(),
+  /** It has servers enough, but not for long enough (hold_up). */
+  held_up: z.boolean(),
   hosts: z.array(host),
 });
 
@@ -56,6 +58,7 @@ export function reportSiteState(
       servers_up: state.count.up,
       servers_total: state.count.total,
       min_up: watched[index]?.minUp ?? 1,
+      held_up: isKnown && !state.isUp && state.count.up >= (watched[index]?.minUp ?? 1),
       hosts: state.hosts.map((each) => ({ ...each })),
     })),
   };

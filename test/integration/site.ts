@@ -40,10 +40,13 @@ export function configOf(file: SiteFile): Config {
   return parseConfig(stringify(file), 'east.yaml');
 }
 
+/** Takes what is to be done when the running test has ended. A concurrent test must give its own. */
+export type After = (action: () => Promise<void> | void) => void;
+
 /** Starts a fake admin interface for the running test. */
-export async function startAdmin(address?: Address): Promise<FakeAdmin> {
+export async function startAdmin(address?: Address, after: After = onTestFinished): Promise<FakeAdmin> {
   const admin = await FakeAdmin.start(address);
-  onTestFinished(() => admin.close());
+  after(() => admin.close());
   return admin;
 }
 

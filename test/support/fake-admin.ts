@@ -42,6 +42,7 @@ export interface FakeHost {
 }
 
 const DRIP_MS = 10;
+const ENDPOINTS = ['/stats', '/clusters'];
 
 /** The flags of `HostHealthStatus`, as Envoy writes them: it leaves out what is false. */
 const HEALTH_STATUS: Readonly<Record<HostState, object>> = {
@@ -156,6 +157,10 @@ export class FakeAdmin {
       this.#inFlight--;
     });
     const url = new URL(request.url ?? '/', 'http://envoy');
+    if (this.mood === 'well' && !ENDPOINTS.includes(url.pathname)) {
+      response.writeHead(404).end('invalid path. admin commands are:\n  /: Admin home page\n  /certs: print certs\n');
+      return;
+    }
     const mood = url.pathname === '/clusters' ? (this.clustersMood ?? this.mood) : this.mood;
     this.#answer(mood, response, () => JSON.stringify(this.#render(url)));
   }

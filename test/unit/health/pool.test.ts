@@ -3,7 +3,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import type { Host } from '../../../src/health/admin-client.ts';
 import {
   describePool,
-  isFailing,
+  failedChecksBetween,
   isSamePoolState,
   nextPoolState,
   type PoolState,
@@ -233,26 +233,22 @@ function host(address: string, why: string): Host {
   return { address, up: false, why };
 }
 
-describe('isFailing() says that servers that count as up are failing', () => {
-  const state = (up: number, failedChecks: number | null): PoolState => ({
-    count: { up, total: 3, failedChecks },
+describe('failedChecksBetween()', () => {
+  const state = (failedChecks: number | null): PoolState => ({
+    count: { up: 3, total: 3, failedChecks },
     isKnownToEnvoy: true,
-    isUp: up > 0,
+    isUp: true,
     lastShortAtMs: null,
     hosts: [],
   });
 
   test.each([
-    ['the first time it is seen', undefined, state(3, 7), false],
-    ['nothing changes', state(3, 7), state(3, 7), false],
-    ['one is lost', state(3, 7), state(2, 7), true],
-    ['one comes back', state(2, 7), state(3, 7), false],
-    ['a check failed with all up', state(3, 7), state(3, 8), true],
-    ['as many checks failed as servers are down', state(1, 7), state(1, 9), false],
-    ['more checks failed than servers are down', state(1, 7), state(1, 10), true],
-    ['failed checks are not to be seen', state(3, null), state(3, null), false],
-    ['the count began anew with a new Envoy', state(3, 7), state(3, 0), false],
-  ])('when %s', (_, previous, now, expected) => {
-    expect(isFailing(previous, now)).toBe(expected);
+    ['no check failed', 7, 7, 0],
+    ['some failed', 7, 9, 2],
+    ['failed checks are not to be seen', null, null, 0],
+    ['they can be seen only now', null, 7, 0],
+    ['the count began anew with a new Envoy', 7, 1, 0],
+  ])('when %s', (_, before, now, expected) => {
+    expect(failedChecksBetween(state(before), state(now))).toBe(expected);
   });
 });

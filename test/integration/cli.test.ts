@@ -1,0 +1,539 @@
+import { execFile } from 'node:child_process';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test, vi } from 'vitest';
+import { parse } from 'yaml';
+import type { ManagedProcess } from '../../lab/managed-process.ts';
+import { CLI } from '../../lab/site-processes.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { describeAdmin } from '../../src/health/admin-client.ts';
+import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
+import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';
+import { freePorts } from '../support/free-ports.ts';
+import { type CliResult, linesOf, runCli, STACK_LINE, startServe } from './cli-process.ts';
+import { eastFile, parseLogLine, type SiteFile, startAdmin, temporaryDirectory, writeSiteFile } from './site.ts';
+
+vi.setConfig({ testTimeout: 20_000 });
+
+const execute = promisify(execFile);
+
+const COMMANDS = ['serve', 'envoy', 'check', 'status', 'drain', 'undrain'];
+
+/** A config file that is fine, with all that an Envoy config needs; nothing runs behind it. */
+const DEMO_SITE = 'envoy/east.yaml';
+
+/** What a command says that failed: its lines on stderr, nothing on stdout, no stack trace. */
+function complaint(result: CliResult | undefined, code: number): string[] {
+  if (result === undefined) throw new Error('no result');
+  expect(result.stderr).not.toMatch(STACK_LINE);
+  expect({ code: result.code, stdout: result.stdout }).toEqual({ code, stdout: '' });
+  return linesOf(result.stderr);
+}
+
+/** What a command says that did well: its lines on stdout, and nothing on stderr. */
+function answer(result: CliResult | undefined): string[] {
+  if (result === undefined) throw new Error('no result');
+  expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: '' });
+  return linesOf(result.stdout);
+}
+
+describe('wrong use exits 2 and says what would be right:', () => {
+  test('no arguments', async () => {
+    const lines = complaint(await runCli([]), 2);
+    expect(lines[0]).toBe('Usage: site-persistence [options] [command]');
+    for (const command of COMMANDS) expect(lines.join('\n')).toContain(`\n  ${command} `);
+  });
+
+  test('what no command is, or takes', async () => {
+    const wrong: [string[], string][] = [
+      [['serv'], "error: unknown command 'serv'"],
+      [['check', '--wrong'], "error: unknown option '--wrong'"],
+      [['--wrong'], "error: unknown option '--wrong'"],
+      [['check', 'site.yaml'], "error: too many arguments for 'check'. Expected 0 arguments but got 1"],
+      [['check', '--config'], "error: option '-c, --config <file>' argument missing"],
+    ];
+    const results = await Promise.all(wrong.map(([args]) => runCli(args)));
+    for (const [index, [, expected]] of wrong.entries()) {
+      const lines = complaint(results[index], 2);
+      expect(lines[0]).toContain(expected);
+      expect(lines.at(-1)).toContain('(see site-persistence --help)');
+      expect(lines.length).toBeLessThanOrEqual(3);
+    }
+  });
+
+  test('an address that is none', async () => {
+    const wrong = [
+      ['serve', '--listen', 'localhost'],
+      ['serve', '--ops-listen', ':9003'],
+      ['status', '--ops-listen', 'unix:relative.sock'],
+    ];
+    const results = await Promise.all(wrong.map((args) => runCli([...args, '-c', DEMO_SITE])));
+    expect(results.map((result) => complaint(result, 2))).toEqual(
+      wrong.map(([, flag, value]) => [expect.stringContaining(`${flag}: "${value}" is not an address:`)]),
+    );
+  });
+});
+
+describe('help', () => {
+  test('of the program names each command and the exit codes', async () => {
+    const text = answer(await runCli(['--help'])).join('\n');
+    for (const command of COMMANDS) expect(text).toContain(`\n  ${command} `);
+    expect(text).toContain('Exit codes: 0 fine, 1 it failed, 2 wrong use or bad config.');
+  });
+
+  test('of each command names its options', async () => {
+    const mentions: Record<string, string[]> = {
+      serve: ['--config <file>', '--listen <address>', '--ops-listen <address>', 'LOG_LEVEL'],
+      envoy: ['--config <file>', 'envoy -c envoy.yaml'],
+      check: ['--config <file>'],
+      status: ['--config <file>', '--ops-listen <address>', '--json'],
+      drain: ['--config <file>', '--ops-listen <address>', '--for <duration>', '30m'],
+      undrain: ['--config <file>', '--ops-listen <address>'],
+    };
+    const results = await Promise.all(Object.keys(mentions).map((command) => runCli([command, '--help'])));
+    for (const [index, [command, expected]] of Object.entries(mentions).entries()) {
+      const text = answer(results[index]).join('\n');
+      expect(text).toContain(`Usage: site-persistence ${command} [options]`);
+      for (const mention of expected) expect(text).toContain(mention);
+    }
+    expect(await runCli(['help', 'serve'])).toEqual(results[0]);
+  });
+
+  test('--version is the version of the package', async () => {
+    expect(answer(await runCli(['--version']))).toEqual([expect.stringMatching(/^\d+\.\d+\.\d+$/)]);
+  });
+});
+
+describe('a config file', () => {
+  test('that is not there', async () => {
+    const cwd = await temporaryDirectory();
+    const hint = 'no such file: name the config file with --config FILE';
+    const results = await Promise.all(COMMANDS.map((command) => runCli([command, '-c', 'no.yaml'], { cwd })));
+    for (const result of results) expect(complaint(result, 2)).toEqual([`no.yaml: ${hint}`]);
+    expect(complaint(await runCli(['serve'], { cwd }), 2)).toEqual([`site.yaml: ${hint}`]);
+  });
+
+  test('that is a directory', async () => {
+    const directory = await temporaryDirectory();
+    expect(complaint(await runCli(['serve', '-c', directory]), 2)).toEqual([
+      `${directory}: is a directory: name a YAML file`,
+    ]);
+  });
+
+  test('with several mistakes has each on a line of its own, with its place', async () => {
+    const file = await writeSiteFile(
+      [
+        'site: east',
+        'listen: 9002',
+        'local_pool:',
+        '  cluster: "local pool"',
+        '  cookie: KVAAVROI',
+        'remote_pools:',
+        '  - site: west',
+        '    cluster: remote_pool',
+        '    cookie: DDVHSLLQ',
+        'halth: {}',
+      ].join('\n'),
+    );
+    for (const result of await Promise.all(COMMANDS.map((command) => runCli([command, '--config', file])))) {
+      expect(complaint(result, 2).map((line) => line.split(' ').slice(0, 2).join(' '))).toEqual([
+        `${file}:2: listen:`,
+        `${file}:4: local_pool.cluster:`,
+        `${file}:10: halth:`,
+      ]);
+    }
+  });
+
+  test('that is no YAML', async () => {
+    const file = await writeSiteFile('site: "east\nlisten: 1\n');
+    for (const line of complaint(await runCli(['check', '-c', file]), 2)) expect(line).toMatch(/site\.yaml:\d+: /);
+  });
+
+  test('that is fine: check says what it means', async () => {
+    expect(answer(await runCli(['check', '-c', DEMO_SITE]))).toEqual([
+      `${DEMO_SITE} is fine.`,
+      'site east: pool local_pool, cookie KVAAVROI, up with 1 or more servers',
+      'other site west: pool remote_pool, cookie DDVHSLLQ, up with 1 or more servers',
+      "ext_proc on 127.0.0.1:9002, Envoy's admin interface at http://127.0.0.1:9901",
+      'a session whose owner is down: adopt; with both cookies: remote',
+    ]);
+  });
+});
+
+describe('envoy', () => {
+  test('prints an Envoy bootstrap', async () => {
+    const bootstrap: unknown = parse(answer(await runCli(['envoy', '-c', DEMO_SITE])).join('\n'));
+    expect(Object.keys(Object(bootstrap))).toEqual(expect.arrayContaining(['admin', 'static_resources']));
+  });
+
+  test('names all that is missing for it', async () => {
+    const file = await writeSiteFile(await eastFile(await startAdmin()));
+    const lines = complaint(await runCli(['envoy', '-c', file]), 2);
+    expect(lines.map((line) => line.replace(/^.*?:\d+: /, '').split(':')[0])).toEqual([
+      'local_pool.servers',
+      'remote_pools[0].servers',
+      'envoy.listen',
+    ]);
+  });
+
+  test.each(['head -n 1', 'true'])('may be cut short by its reader: envoy | %s', async (reader) => {
+    const line = `set -o pipefail; "$0" "$1" envoy -c "$2" | ${reader}`;
+    const { stderr } = await execute('bash', ['-c', line, process.execPath, CLI, DEMO_SITE]);
+    expect(stderr).toBe('');
+  });
+
+  test('says in one line that its output cannot be written, and exits 1', async () => {
+    const line = '"$0" "$1" envoy -c "$2" > /dev/full';
+    const result = await execute('bash', ['-c', line, process.execPath, CLI, DEMO_SITE]).catch(
+      (error: unknown) => error,
+    );
+    expect(result).toMatchObject({ code: 1, stderr: expect.stringMatching(/^[^\n]*ENOSPC[^\n]*\n$/) });
+  });
+});
+
+interface Running {
+  readonly admin: FakeAdmin;
+  readonly serve: ManagedProcess;
+  readonly configFile: string;
+  readonly opsListen: string;
+  /** Runs a command that speaks to this sidecar. */
+  run(command: string, ...rest: string[]): Promise<CliResult>;
+}
+
+/** A sidecar process for the running test, once it has said how its pools are. */
+async function startRunning(changes: SiteFile = {}, prepare: (admin: FakeAdmin) => void = () => {}): Promise<Running> {
+  const admin = await startAdmin();
+  prepare(admin);
+  const file = await eastFile(admin, changes);
+  const configFile = await writeSiteFile(file);
+  const serve = await startServe(configFile);
+  await serve.waitForLine(/remote_pool/);
+  return {
+    admin,
+    serve,
+    configFile,
+    opsListen: String(file.ops_listen),
+    run: (command, ...rest) => runCli([command, '--config', configFile, ...rest]),
+  };
+}
+
+/** What is logged of a drain. */
+function drainLines({ serve }: Running): string[] {
+  const lines = serve.lines.map(parseLogLine).filter(({ message }) => message.includes('draining'));
+  return lines.map(({ level, message }) => `${level} ${message}`);
+}
+
+async function stateOf({ opsListen }: Running): Promise<SiteStateReport> {
+  return siteStateSchema.parse(await (await fetch(`http://${opsListen}/api/state`)).json());
+}
+
+const ISO_TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g;
+
+/** Times and ages replaced by words, so that the rest can be compared. */
+function withoutTimes(lines: readonly string[]): string[] {
+  return lines.map((line) => line.replaceAll(ISO_TIME, 'TIME').replace(/\d+\.\d s ago/, 'AGE ago'));
+}
+
+describe('status', () => {
+  test('says how the site stands, and of each server that is down why', async () => {
+    const running = await startRunning(
+      { local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', min_up: 2 } },
+      (admin) => admin.setPool('local_pool', ['up', 'failed health check', 'ejected']),
+    );
+    expect(withoutTimes(answer(await running.run('status')))).toEqual([
+      'site east: not draining',
+      'health known (polled AGE ago)',
+      '  local_pool (east)   down  1 of 3 servers up, needs 2',
+      '    127.0.0.1:3002: failed active health check',
+      '    127.0.0.1:3003: failed outlier check',
+      '  remote_pool (west)  up    1 of 1 servers up',
+    ]);
+  });
+
+  test('--json says the same to programs', async () => {
+    const running = await startRunning({}, (admin) => admin.setPool('local_pool', ['up', 'ejected']));
+    const state = siteStateSchema.parse(JSON.parse(answer(await running.run('status', '--json')).join('\n')));
+    expect(state).toMatchObject({
+      site: 'east',
+      health_known: true,
+      draining: false,
+      draining_since: null,
+      draining_until: null,
+      pools: [
+        {
+          site: 'east',
+          cluster: 'local_pool',
+          up: true,
+          known_to_envoy: true,
+          servers_up: 1,
+          servers_total: 2,
+          min_up: 1,
+        },
+        { site: 'west', cluster: 'remote_pool', up: true, servers_up: 1, servers_total: 1 },
+      ],
+    });
+    expect(state.pools[0]?.hosts).toEqual([
+      { address: '127.0.0.1:3001', up: true, why: '' },
+      { address: '127.0.0.1:3002', up: false, why: 'failed outlier check' },
+    ]);
+  });
+
+  test('says what is not known: a cluster, or health as a whole', async () => {
+    const running = await startRunning({ health: { poll_interval: '20ms', stale_after: '300ms' } }, (admin) =>
+      admin.removePool('remote_pool'),
+    );
+    expect(answer(await running.run('status')).at(-1)).toBe(
+      '  remote_pool (west)  down  Envoy has no cluster of this name',
+    );
+    running.admin.mood = 'closing';
+    await running.serve.waitForLine(/health is unknown/);
+    const lines = withoutTimes(answer(await running.run('status')));
+    expect(lines[1]).toBe('health unknown: no opinion, Envoy decides (polled AGE ago)');
+  });
+
+  test('says of a pool with its servers up why it is not up', async () => {
+    const held = await startRunning({ health: { poll_interval: '20ms', stale_after: '4s', hold_up: '1h' } }, (admin) =>
+      admin.setPool('remote_pool', ['ejected']),
+    );
+    held.admin.setPool('remote_pool', ['up']);
+    await held.serve.waitForLine(/held back/);
+    expect(answer(await held.run('status')).at(-1)).toBe(
+      '  remote_pool (west)  down  1 of 1 servers up, held back by hold_up',
+    );
+
+    const unknown = await startRunning({ health: { poll_interval: '20ms', stale_after: '300ms' } });
+    unknown.admin.mood = 'closing';
+    await unknown.serve.waitForLine(/health is unknown/);
+    expect(answer(await unknown.run('status')).at(-1)).toMatch(/^ {2}remote_pool \(west\) {2}unknown {2}/);
+  });
+
+  test('says so where Envoy was never there', async () => {
+    const admin = await startAdmin();
+    await admin.close();
+    const configFile = await writeSiteFile(await eastFile(admin));
+    await startServe(configFile);
+    expect(answer(await runCli(['status', '-c', configFile]))).toEqual([
+      'site east: not draining',
+      'health unknown: no opinion, Envoy decides (never polled)',
+    ]);
+  });
+});
+
+describe('drain', () => {
+  test('goes on until undrain, and each is said by the command, by status and in the log', async () => {
+    const running = await startRunning();
+    expect(withoutTimes(answer(await running.run('drain')))[0]).toBe('site east: draining since TIME, until undrain');
+    expect((await stateOf(running)).draining).toBe(true);
+    const json = siteStateSchema.parse(JSON.parse((await running.run('status', '--json')).stdout));
+    expect(json).toMatchObject({ draining: true, draining_since: expect.any(String), draining_until: null });
+
+    expect(answer(await running.run('undrain'))[0]).toBe('site east: not draining');
+    expect(answer(await running.run('undrain'))[0]).toBe('site east: not draining');
+    expect((await stateOf(running)).draining).toBe(false);
+    expect(drainLines(running)).toEqual([
+      expect.stringMatching(/^info site east: deciding on .*, not draining$/),
+      'warn site east is draining, until undrain: its status URI says DOWN to the world',
+      'info site east is no longer draining: undrain was asked for',
+    ]);
+  });
+
+  test('--for ends by itself', async () => {
+    const running = await startRunning();
+    const from = Date.now();
+    const [line = ''] = answer(await running.run('drain', '--for', '1.5s'));
+    expect(withoutTimes([line])).toEqual(['site east: draining since TIME, until TIME']);
+    const [since = '', until = ''] = line.match(ISO_TIME) ?? [];
+    expect(Date.parse(until) - Date.parse(since)).toBe(1_500);
+    expect(Math.abs(Date.parse(since) - from)).toBeLessThan(1_500);
+
+    await waitUntil(async () => !(await stateOf(running)).draining, { what: 'the drain to end' });
+    expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(until));
+    expect(Date.now() - Date.parse(until)).toBeLessThan(500);
+    expect(drainLines(running).slice(1)).toEqual([
+      expect.stringMatching(/^warn site east is draining, until 20\d\d-.*Z: its status URI says DOWN to the world$/),
+      'info site east is no longer draining: its time is over',
+    ]);
+  });
+
+  test('again changes only its end', async () => {
+    const running = await startRunning();
+    await running.run('drain', '--for', '1h');
+    const first = await stateOf(running);
+    await running.run('drain');
+    expect(await stateOf(running)).toMatchObject({
+      draining: true,
+      draining_since: first.draining_since,
+      draining_until: null,
+    });
+    await running.run('drain', '--for', '30m');
+    const { draining_since, draining_until } = await stateOf(running);
+    expect(draining_since).toBe(first.draining_since);
+    expect(Date.parse(draining_until ?? '') - Date.now()).toBeGreaterThan(29 * 60_000);
+  });
+
+  test('--for something that is no duration is wrong use', async () => {
+    const running = await startRunning();
+    const wrong = ['soon', '5', '-1s', ''];
+    const results = await Promise.all(wrong.map((duration) => running.run('drain', '--for', duration)));
+    expect(results.map((result) => complaint(result, 2))).toEqual(
+      wrong.map((duration) => [
+        `--for "${duration}": is not a duration: write a number with a unit, such as 250ms, 3s or 30m`,
+      ]),
+    );
+    expect((await stateOf(running)).draining).toBe(false);
+  });
+
+  test.each(['0s', '25d'])('--for "%s" is wrong use, running sidecar or not', async (duration) => {
+    const configFile = await writeSiteFile(await eastFile(await startAdmin()));
+    expect(complaint(await runCli(['drain', '-c', configFile, '--for', duration]), 2)).toEqual([
+      expect.stringContaining('24d'),
+    ]);
+  });
+});
+
+describe('a command for a sidecar', () => {
+  test('that does not run', async () => {
+    const file = await eastFile(await startAdmin());
+    const configFile = await writeSiteFile(file);
+    const where = `${file.ops_listen} \\(ops_listen\\)`;
+    const expected = new RegExp(`^no sidecar answers at ${where}: .*ECONNREFUSED.*; is "serve" running\\?$`);
+    const results = await Promise.all(
+      ['status', 'drain', 'undrain'].map((command) => runCli([command, '-c', configFile])),
+    );
+    for (const result of results) expect(complaint(result, 1)).toEqual([expect.stringMatching(expected)]);
+  });
+
+  /** What `status` says of an ops listener that answers like this. */
+  async function saidOf(mood: AdminMood): Promise<string[]> {
+    const other = await startAdmin();
+    other.mood = mood;
+    const address = describeAdmin(other.address).replace('http://', '');
+    const lines = complaint(await runCli(['status', '-c', DEMO_SITE, '--ops-listen', address]), 1);
+    return lines.map((line) => line.replace(address, 'ADDRESS'));
+  }
+
+  test('that is something else', async () => {
+    const moods: AdminMood[] = ['html', 'other json', 'not http', 'closing'];
+    expect(await Promise.all(moods.map(saidOf))).toEqual([
+      ['what answers at ADDRESS (ops_listen) is no sidecar'],
+      ['what answers at ADDRESS (ops_listen) is no sidecar'],
+      [expect.stringMatching(/^no sidecar answers at ADDRESS \(ops_listen\): Parse Error/)],
+      [expect.stringMatching(/^no sidecar answers at ADDRESS \(ops_listen\): socket hang up/)],
+    ]);
+  });
+
+  test("that is Envoy's admin interface, or something that is not well", async () => {
+    expect(await Promise.all([saidOf('well'), saidOf('wrong status')])).toEqual([
+      [expect.stringMatching(/^what answers at ADDRESS \(ops_listen\) is no sidecar.*404/)],
+      [expect.stringMatching(/^what answers at ADDRESS \(ops_listen\) is no sidecar.*503/)],
+    ]);
+  });
+
+  test('reaches it by --ops-listen, over a Unix socket or every address, too', async () => {
+    const socket = `unix:${join(await temporaryDirectory(), 'ops.sock')}`;
+    const admin = await startAdmin();
+    const unixFile = await writeSiteFile(await eastFile(admin, { ops_listen: socket }));
+    const [port] = await freePorts(1);
+    const anyFile = await writeSiteFile(await eastFile(admin, { ops_listen: `0.0.0.0:${port}` }));
+    const [, onAny] = await Promise.all([startServe(unixFile), startServe(anyFile)]);
+    const results = await Promise.all([
+      runCli(['status', '-c', unixFile]),
+      runCli(['status', '-c', anyFile]),
+      runCli(['status', '-c', DEMO_SITE, '--ops-listen', socket]),
+    ]);
+    for (const result of results) expect(answer(result)[0]).toBe('site east: not draining');
+    expect(onAny.lines.map(parseLogLine)[0]).toMatchObject({
+      level: 'warn',
+      message: expect.stringContaining('is not loopback: whoever reaches it can drain this site'),
+    });
+  });
+});
+
+describe('the ops listener', () => {
+  interface OpsAnswer {
+    readonly status: number | undefined;
+    readonly body: string;
+  }
+
+  async function ask(
+    { opsListen }: Running,
+    method: string,
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<OpsAnswer> {
+    const [host, port] = opsListen.split(':');
+    return await new Promise((resolve, reject) => {
+      const call = request({ host, port, method, path, headers, agent: false }, (response) => {
+        let body = '';
+        response.on('data', (part: Buffer) => {
+          body += part.toString();
+        });
+        response.on('end', () => resolve({ status: response.statusCode, body }));
+      });
+      call.on('error', reject);
+      call.end();
+    });
+  }
+
+  test('refuses what a page of another web site sends through a browser', async () => {
+    const running = await startRunning();
+    const origins = ['https://evil.example', 'http://localhost', 'null', `https://${running.opsListen}`];
+    for (const origin of origins) {
+      expect([origin, await ask(running, 'POST', '/drain', { origin })]).toEqual([
+        origin,
+        { status: 403, body: 'a request of another web site is refused\n' },
+      ]);
+    }
+    expect((await stateOf(running)).draining).toBe(false);
+    const own = await ask(running, 'POST', '/drain', { origin: `http://${running.opsListen}` });
+    expect(own.status).toBe(200);
+  });
+
+  test('refuses what a page sends whose name was made to lead to loopback', async () => {
+    const running = await startRunning();
+    const rebound = { host: 'evil.example:9003', origin: 'http://evil.example:9003' };
+    expect((await ask(running, 'POST', '/drain', rebound)).status).toBe(403);
+  });
+
+  test('says of a path that it does not have which there are', async () => {
+    const running = await startRunning();
+    const missing = ['GET /', 'GET /drain', 'GET /undrain', 'POST /api/state', 'DELETE /drain', 'GET /metricz'];
+    for (const route of missing) {
+      const [method = '', path = ''] = route.split(' ');
+      const { status, body } = await ask(running, method, path);
+      expect(status).toBe(404);
+      expect(body).toBe(`no ${route} here: GET /api/state, POST /drain?for=30m or POST /undrain\n`);
+    }
+    expect((await stateOf(running)).draining).toBe(false);
+  });
+
+  test('refuses a time to drain that is none, or out of bounds', async () => {
+    const running = await startRunning();
+    const noDuration = 'is not a duration: write a number with a unit, such as 250ms, 3s or 30m';
+    const outOfBounds = 'it must be more than 0 and at most 24d';
+    const wrong = [
+      ['soon', noDuration],
+      ['', noDuration],
+      ['0s', outOfBounds],
+      ['25d', outOfBounds],
+      [`${'9'.repeat(400)}d`, outOfBounds],
+    ];
+    for (const [duration, reason] of wrong) {
+      const { status, body } = await ask(running, 'POST', `/drain?for=${duration}`);
+      expect([status, body]).toEqual([400, `for=${duration}: ${reason}\n`]);
+    }
+    expect((await stateOf(running)).draining).toBe(false);
+  });
+
+  test('survives what is not HTTP, and paths that are none', async () => {
+    const running = await startRunning();
+    expect((await ask(running, 'GET', '//')).status).toBe(400);
+    const [host = '', port = ''] = running.opsListen.split(':');
+    const socket = connect(Number(port), host, () => socket.write('SSH-2.0-x\r\n\r\n'));
+    socket.resume();
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect((await stateOf(running)).site).toBe('east');
+  });
+});
