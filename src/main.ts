@@ -13,6 +13,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exitCode = 1;
   process.stderr.write(`cannot write the output: ${error.message}\n`);
 });
+// Nobody is left to tell; the exit code still says how it went.
+process.stderr.on('error', () => {});
 
 const exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,

@@ -92,7 +92,7 @@ function readDuration(text: string | null): number | null | Error {
 
 /**
  * A page on any web site can make the operator's browser post to loopback; browsers then say where the page came from.
- * A name that such a site has made lead here is its own origin, so only addresses and this machine's name count.
+ * A name that such a site has made lead here is its own origin, so only addresses and localhost count.
  */
 function isFromAnotherSite(request: IncomingMessage): boolean {
   const { origin, host } = request.headers;

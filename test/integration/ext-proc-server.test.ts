@@ -213,6 +213,19 @@ describe.each(['TCP', 'a Unix socket'])('over %s', (kind) => {
   });
 });
 
+test('until it has asked Envoy once the sidecar turns its clients away, to another one if there is', async () => {
+  const admin = await startAdmin();
+  admin.mood = 'silent';
+  const config = configOf(await eastFile(admin));
+  const started = startSidecar(config, new TestLog().logger);
+  onTestFinished(async () => (await started).close());
+  await admin.waitForRequests(1);
+  const client = clientOf(config);
+  expect(await client.health()).toBe('UNAVAILABLE');
+  await started;
+  await waitUntil(async () => (await client.health()) === 'SERVING', { what: 'the client to be served' });
+});
+
 describe('from its first call on', () => {
   async function startWith(mood: AdminMood): Promise<string> {
     const admin = await startAdmin();
