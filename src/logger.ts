@@ -16,5 +16,8 @@ export function createLogger(env: NodeJS.ProcessEnv, isTerminal: boolean): Logge
   }
   const options = { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime };
   if (!isTerminal) return pino(options, pino.destination({ fd: 1, sync: true }));
-  return pino(options, pretty({ destination: 1, sync: true, singleLine: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' }));
+  return pino(
+    options,
+    pretty({ destination: 1, sync: true, singleLine: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' }),
+  );
 }

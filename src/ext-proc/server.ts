@@ -66,12 +66,14 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
     },
     async close() {
       for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
-      listener.close();
+      const allEnded = new Promise<void>((resolve) => listener.close(() => resolve()));
+      // Its callback can't be waited for: from Node 24 on it comes while calls are still running.
+      server.tryShutdown(() => {});
       const cutOff = setTimeout(() => {
         logger.warn('calls still running at the end of the stop were cut off');
         for (const connection of connections) connection.destroy();
       }, STOP_GRACE_MS);
-      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      await allEnded;
       clearTimeout(cutOff);
     },
   };
