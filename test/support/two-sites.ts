@@ -138,14 +138,15 @@ export class SiteLab {
     );
   }
 
-  /** Waits until the sidecar sees the other site's pool up or down, as its log last said. */
+  /** Waits until every sidecar sees the other site's pool up or down, as its log last said. */
   async waitForRemote(state: 'up' | 'down'): Promise<void> {
     await waitUntil(
-      () => {
-        const said = this.sidecar().lines.filter((line) => line.includes('pool remote_pool ('));
-        return said.at(-1)?.includes(`is ${state}:`) === true;
-      },
-      { what: `${this.name}'s sidecar to see the remote pool ${state}` },
+      () =>
+        this.sidecars.every(({ lines }) => {
+          const said = lines.filter((line) => line.includes('pool remote_pool ('));
+          return said.at(-1)?.includes(`is ${state}:`) === true;
+        }),
+      { what: `${this.name}'s sidecars to see the remote pool ${state}` },
     );
   }
 
