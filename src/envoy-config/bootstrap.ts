@@ -1,9 +1,11 @@
 import type { Address } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../ext-proc/graceful-close-flag.ts';
+import { canStandIn } from './can-stand-in.ts';
 import { renderAddress, renderClusters } from './clusters.ts';
-import type { JsonObject } from './json.ts';
+import { type JsonObject, typed } from './json.ts';
 import { renderListener } from './listener.ts';
+import { renderStandInListener } from './stand-in.ts';
 import { hasSafeGracefulClose } from './versions.ts';
 
 /**
@@ -16,8 +18,12 @@ export function renderBootstrap(config: Config): JsonObject {
     node: { id: `${config.site}-edge`, cluster: config.site },
     admin: { address: renderAdminAddress(config.envoy.admin) },
     ...(hasSafeGracefulClose(config.envoy.version) ? { layered_runtime: gracefulClose() } : {}),
+    ...(canStandIn(config) ? { bootstrap_extensions: [internalListeners()] } : {}),
     static_resources: {
-      listeners: [renderListener(config, config.envoy.listen)],
+      listeners: [
+        renderListener(config, config.envoy.listen),
+        ...(canStandIn(config) ? [renderStandInListener(config)] : []),
+      ],
       clusters: renderClusters(config),
     },
   };
@@ -30,4 +36,11 @@ function renderAdminAddress(admin: Address): JsonObject {
 
 function gracefulClose(): JsonObject {
   return { layers: [{ name: 'static', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] };
+}
+
+function internalListeners(): JsonObject {
+  return {
+    name: 'envoy.bootstrap.internal_listener',
+    typed_config: typed('envoy.extensions.bootstrap.internal_listener.v3.InternalListener'),
+  };
 }

@@ -1,10 +1,11 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, LocalPoolConfig, RemotePoolConfig, TlsConfig } from '../config/config.ts';
+import type { Config, RemotePoolConfig, TlsConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER } from '../headers.ts';
+import { canStandIn } from './can-stand-in.ts';
 import { type JsonObject, typed } from './json.ts';
-import { SIDECAR_CLUSTER, withFallback } from './names.ts';
+import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 import { hasPriorityGroups } from './versions.ts';
 
 /** A SYN that got lost is sent again after 1 s: a shorter time-out would make one lost packet a failover. */
@@ -18,9 +19,7 @@ export function renderClusters(config: Config): JsonObject[] {
   return [
     localCluster(config),
     ...config.remotePools.map((pool) => remoteCluster(config, pool)),
-    ...(config.onOwnerDown === 'refuse'
-      ? []
-      : config.remotePools.map((pool) => fallbackCluster(pool, config.localPool))),
+    ...(canStandIn(config) ? [...config.remotePools.map(fallbackCluster), standInCluster()] : []),
     sidecarCluster(config.envoy.sidecars),
   ];
 }
@@ -114,7 +113,7 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
   };
 }
 
-function fallbackCluster(pool: RemotePoolConfig, local: LocalPoolConfig): JsonObject {
+function fallbackCluster(pool: RemotePoolConfig): JsonObject {
   return {
     name: withFallback(pool),
     connect_timeout: CONNECT_TIMEOUT,
@@ -123,8 +122,25 @@ function fallbackCluster(pool: RemotePoolConfig, local: LocalPoolConfig): JsonOb
     cluster_type: {
       name: 'envoy.clusters.aggregate',
       typed_config: typed('envoy.extensions.clusters.aggregate.v3.ClusterConfig', {
-        clusters: [pool.cluster, local.cluster],
+        clusters: [pool.cluster, STAND_IN],
       }),
+    },
+  };
+}
+
+/** Leads back into this Envoy, to the stand-in listener. It is always up: what no server here takes is a 503 there. */
+function standInCluster(): JsonObject {
+  return {
+    name: STAND_IN,
+    type: 'STATIC',
+    circuit_breakers: noLimits(),
+    load_assignment: {
+      cluster_name: STAND_IN,
+      endpoints: [
+        {
+          lb_endpoints: [{ endpoint: { address: { envoy_internal_address: { server_listener_name: STAND_IN } } } }],
+        },
+      ],
     },
   };
 }

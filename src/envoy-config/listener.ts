@@ -49,7 +49,7 @@ function connectionManager(config: Config): JsonObject {
     use_remote_address: true,
     // One id for a request at both sites.
     preserve_external_request_id: true,
-    upgrade_configs: [{ upgrade_type: 'websocket' }],
+    ...upgrades(),
     // Before any filter and the first choice of a route: a client's own pool header never has an effect.
     early_header_mutation_extensions: [
       {
@@ -63,12 +63,21 @@ function connectionManager(config: Config): JsonObject {
       extProcFilter(),
       healthCheckFilter(config),
       statefulSessionFilter(config.localPool.cookie),
-      { name: 'envoy.filters.http.router', typed_config: typed('envoy.extensions.filters.http.router.v3.Router') },
+      routerFilter(),
     ],
     local_reply_config: refusalOfEnvoy(config),
     access_log: [accessLog()],
     route_config: renderRouteConfig(config),
   };
+}
+
+/** The upgrades that are let through, at each connection manager on the way. */
+export function upgrades(): JsonObject {
+  return { upgrade_configs: [{ upgrade_type: 'websocket' }] };
+}
+
+export function routerFilter(): JsonObject {
+  return { name: 'envoy.filters.http.router', typed_config: typed('envoy.extensions.filters.http.router.v3.Router') };
 }
 
 function extProcFilter(): JsonObject {
@@ -123,7 +132,8 @@ function healthCheckFilter(config: Config): JsonObject {
   };
 }
 
-function statefulSessionFilter(cookie: CookieConfig): JsonObject {
+/** Keeps a client at the server of the local pool that its cookie names. */
+export function statefulSessionFilter(cookie: CookieConfig): JsonObject {
   const attributes: Json[] = [];
   if (cookie.domain !== null) attributes.push({ name: 'Domain', value: cookie.domain });
   if (cookie.sameSite !== null) attributes.push({ name: 'SameSite', value: cookie.sameSite });

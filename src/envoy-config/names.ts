@@ -3,7 +3,10 @@ import type { RemotePoolConfig } from '../config/config.ts';
 /** Envoy's cluster of the sidecars. */
 export const SIDECAR_CLUSTER = 'site_persistence';
 
-/** The aggregate cluster that is a remote pool as long as it is up, and the local pool otherwise. */
+/** Where this site stands in for the owner of a session: an internal listener, and the cluster that leads to it. */
+export const STAND_IN = 'site_persistence_stand_in';
+
+/** The aggregate cluster that is a remote pool as long as it is up, and otherwise this site, standing in for it. */
 export function withFallback(pool: RemotePoolConfig): string {
   return `${pool.cluster}_or_local`;
 }

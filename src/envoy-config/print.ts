@@ -1,7 +1,7 @@
 import { Document, isMap, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
-import { SIDECAR_CLUSTER } from './names.ts';
+import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 
 /**
  * The Envoy bootstrap of a site as commented YAML.
@@ -31,6 +31,10 @@ function commentsByName(config: Config): Map<string, string> {
       'Asks the sidecar. Without its answer the request goes on, by the "undecided" routes.',
     ],
     ['envoy.filters.http.health_check', 'Answers the status URI when the sidecar is gone.'],
+    [
+      'envoy.filters.http.lua',
+      "The session's old owner loses its cookie when a server here has served it, and only then.",
+    ],
     ['envoy.filters.http.stateful_session', "Keeps a client at one server of the local pool, by the site's cookie."],
     ['decided_forwarded', 'The sidecar says: here. Forwarded by another site, so it is not sent on whatever happens.'],
     ['decided_local', 'The sidecar says: here. What no server here takes is tried at another site.'],
@@ -38,12 +42,14 @@ function commentsByName(config: Config): Map<string, string> {
     ['undecided_local', 'No decision, and no cookie of another site: here.'],
     [local, 'The local pool: the servers of this site.'],
     [SIDECAR_CLUSTER, 'The sidecar, or several of them.'],
+    [STAND_IN, 'This site in the stead of another: its session gets a server, and so an owner, here.'],
   ]);
-  for (const { site, cluster } of config.remotePools) {
+  for (const pool of config.remotePools) {
+    const { site, cluster } = pool;
     comments.set(`decided_${cluster}`, `The sidecar says: to ${site}, which owns the session.`);
     comments.set(`undecided_${cluster}`, `No decision, but a cookie of ${site}.`);
     comments.set(cluster, `The remote pool: the virtual IP of ${site}, asked for its status.`);
-    comments.set(`${cluster}_or_local`, `To ${site}, or here where ${site} cannot be reached or refuses.`);
+    comments.set(withFallback(pool), `To ${site}, or here where ${site} cannot be reached or refuses.`);
   }
   return comments;
 }

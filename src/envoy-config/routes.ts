@@ -1,5 +1,6 @@
 import type { Config, RemotePoolConfig } from '../config/config.ts';
 import { HOP_HEADER, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { canStandIn } from './can-stand-in.ts';
 import { overwrite } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { withFallback } from './names.ts';
@@ -70,7 +71,7 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
   return {
     name: `${condition.name}_${pool.cluster}`,
     match: matchAll([condition.matcher]),
-    route: { timeout: '0s', ...(servesOthersSessions(config) ? orElseHere(pool) : thereOnly(pool)) },
+    route: { timeout: '0s', ...(canStandIn(config) ? orElseHere(pool) : thereOnly(pool)) },
     request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
     // The stickiness cookie names a server of this site; the other site's Envoy has its own.
     typed_per_filter_config: {
@@ -82,18 +83,13 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
   };
 }
 
-/** Under `refuse` a session is served by its owner or by nobody, and no retry of Envoy's may do what the sidecar does not. */
-function servesOthersSessions(config: Config): boolean {
-  return config.onOwnerDown !== 'refuse';
-}
-
-/** The other site, or the local pool where that cannot be reached or refuses. */
+/** The other site, or this one in its stead where that cannot be reached or refuses. */
 function orElseHere(pool: RemotePoolConfig): JsonObject {
   return {
     cluster: withFallback(pool),
     retry_policy: {
       ...retryPolicy(RETRY_ON_REFUSAL),
-      // The next try takes the next cluster of the aggregate: the local pool.
+      // The next try takes the next cluster of the aggregate.
       retry_priority: {
         name: 'envoy.retry_priorities.previous_priorities',
         typed_config: typed('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', {
@@ -110,7 +106,7 @@ function thereOnly(pool: RemotePoolConfig): JsonObject {
 
 function decidedLocalRoutes(config: Config): JsonObject[] {
   const decided = decidedFor(config.localPool.cluster);
-  if (!hasPriorityGroups(config.envoy.version) || !servesOthersSessions(config)) {
+  if (!hasPriorityGroups(config.envoy.version) || !canStandIn(config)) {
     return [plainLocalRoute(config, 'decided_local', [decided.matcher])];
   }
   return [
@@ -147,7 +143,8 @@ function clustersToTry(config: Config): string[] {
   return [local, local, ...config.remotePools.map((pool) => pool.cluster)];
 }
 
-function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
+/** To the local pool and nowhere else. @param headers matchers that must all hold */
+export function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
   return {
     name,
     match: matchAll(headers),

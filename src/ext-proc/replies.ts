@@ -1,7 +1,8 @@
-import type { Config, CookieConfig } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { type Decision, NO_OWNER } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
 import { METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { expiredCookie } from './expired-cookie.ts';
 
 /** What goes back to Envoy for one decision. */
 export interface Reply {
@@ -33,7 +34,10 @@ const NO_OWNER_LABEL = 'none';
  */
 export function createReplies(config: Config, policy: Policy, encode: EncodeResponse): Replies {
   const siteNames = policy.sites.map((site) => site.name);
-  const expiredCookies = [null, ...config.remotePools.map((pool) => header('set-cookie', expire(pool.cookie), true))];
+  const expiredCookies = [
+    null,
+    ...config.remotePools.map((pool) => header('set-cookie', expiredCookie(pool.cookie), true)),
+  ];
   const replies = new Map<string, Map<number, Reply>>();
   const unchangedHeaders = encode({ response_headers: {} });
 
@@ -134,19 +138,6 @@ function refusal(site: string): object {
 /** `append` is what Envoy's ext_proc honours; without it Set-Cookie would replace every cookie of the application. */
 function header(key: string, value: string, append: boolean): object {
   return { header: { key, raw_value: Buffer.from(value) }, ...(append ? { append: { value: true } } : {}) };
-}
-
-/**
- * The Set-Cookie that makes a browser forget a cookie: it must repeat the Path and Domain it was set with, and Secure,
- * without which browsers do not let a Secure cookie be replaced.
- */
-function expire(cookie: CookieConfig): string {
-  const attributes = [`${cookie.name}=`, `Path=${cookie.path}`];
-  if (cookie.domain !== null) attributes.push(`Domain=${cookie.domain}`);
-  attributes.push('Max-Age=0', 'HttpOnly');
-  if (cookie.secure) attributes.push('Secure');
-  if (cookie.sameSite !== null) attributes.push(`SameSite=${cookie.sameSite}`);
-  return attributes.join('; ');
 }
 
 function metadata(reason: string, owner: string): object {
