@@ -22,6 +22,13 @@ export async function status(target: OpsTarget, asJson: boolean, context: CliCon
   context.stdout.write(asJson ? `${JSON.stringify(state, null, 2)}\n` : describeState(state));
 }
 
+/** Says whether the sidecar decides and knows its pools' health. @throws CommandFailed when it does not */
+export async function ready(target: OpsTarget, context: CliContext): Promise<void> {
+  const state = await ask(target, 'GET', '/api/state');
+  if (!state.health_known) throw new CommandFailed(`not ready: ${describeHealth(state)}`);
+  context.stdout.write(`ready: ${describeHealth(state)}\n`);
+}
+
 /** Begins a drain. @param duration such as `30m`; undefined: until {@link undrain} */
 export async function drain(target: OpsTarget, duration: string | undefined, context: CliContext): Promise<void> {
   let query = '';
@@ -76,17 +83,21 @@ function reachable(address: Address): Address {
 
 function describeState(state: SiteStateReport): string {
   const until = state.draining_until === null ? 'until undrain' : `until ${state.draining_until}`;
-  const age = state.health_age_ms === null ? 'never polled' : `polled ${(state.health_age_ms / 1000).toFixed(1)} s ago`;
   const width = Math.max(0, ...state.pools.map((pool) => `${pool.cluster} (${pool.site})`.length));
   return [
     `site ${state.site}: ${state.draining ? `draining since ${state.draining_since}, ${until}` : 'not draining'}`,
-    `health ${state.health_known ? 'known' : 'unknown: no opinion, Envoy decides'} (${age})`,
+    describeHealth(state),
     ...state.pools.flatMap((pool) => [
       `  ${`${pool.cluster} (${pool.site})`.padEnd(width)}  ${describeUp(state, pool)}  ${describeServers(pool)}`,
       ...pool.hosts.filter((host) => !host.up).map((host) => `    ${host.address}: ${host.why}`),
     ]),
     '',
   ].join('\n');
+}
+
+function describeHealth({ health_known: isKnown, health_age_ms: ageMs }: SiteStateReport): string {
+  const age = ageMs === null ? 'never polled' : `polled ${(ageMs / 1000).toFixed(1)} s ago`;
+  return `health ${isKnown ? 'known' : 'unknown: no opinion, Envoy decides'} (${age})`;
 }
 
 function describeUp(state: SiteStateReport, pool: SiteStateReport['pools'][number]): string {

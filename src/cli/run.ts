@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
 import { printEnvoyConfig } from './envoy.ts';
-import { drain, type OpsTarget, status, undrain } from './ops.ts';
+import { drain, type OpsTarget, ready, status, undrain } from './ops.ts';
 import { serve } from './serve.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -78,8 +78,11 @@ function createProgram(context: CliContext): Command {
   command(program, 'status')
     .description('say how the site stands: its pools, which servers are down and why, draining')
     .option(...opsOption)
-    .option('--json', 'as JSON')
-    .action((options: OpsCommandOptions & { json?: boolean }) => status(ops(options), options.json === true, context));
+    .addOption(new Option('--json', 'as JSON').conflicts('ready'))
+    .option('--ready', 'only say whether the sidecar serves and health is known, exit code 1 if not: for health checks')
+    .action((options: OpsCommandOptions & { json?: boolean; ready?: boolean }) =>
+      options.ready === true ? ready(ops(options), context) : status(ops(options), options.json === true, context),
+    );
 
   command(program, 'drain')
     .description('tell the world to go elsewhere; the sessions that live here are still served')

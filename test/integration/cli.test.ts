@@ -88,7 +88,7 @@ describe('help', () => {
       serve: ['--config <file>', '--listen <address>', '--ops-listen <address>', 'LOG_LEVEL'],
       envoy: ['--config <file>', 'envoy -c envoy.yaml'],
       check: ['--config <file>'],
-      status: ['--config <file>', '--ops-listen <address>', '--json'],
+      status: ['--config <file>', '--ops-listen <address>', '--json', '--ready'],
       drain: ['--config <file>', '--ops-listen <address>', '--for <duration>', '30m'],
       undrain: ['--config <file>', '--ops-listen <address>'],
     };
@@ -318,6 +318,19 @@ describe('status', () => {
       'site east: not draining',
       'health unknown: no opinion, Envoy decides (never polled)',
     ]);
+    expect(complaint(await runCli(['status', '--ready', '-c', configFile]), 1)).toEqual([
+      'not ready: health unknown: no opinion, Envoy decides (never polled)',
+    ]);
+  });
+
+  test('--ready says only whether the sidecar decides and health is known', async () => {
+    const running = await startRunning();
+    expect(withoutTimes(answer(await running.run('status', '--ready')))).toEqual([
+      'ready: health known (polled AGE ago)',
+    ]);
+    expect(complaint(await running.run('status', '--ready', '--json'), 2)[0]).toMatch(/--json.*--ready/);
+    await running.serve.stop('SIGKILL');
+    expect(complaint(await running.run('status', '--ready'), 1)[0]).toMatch(/^no sidecar answers at /);
   });
 });
 
