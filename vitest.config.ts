@@ -1,40 +1,32 @@
 import { defineConfig } from 'vitest/config';
 
+/** Whole sites of real processes: one file at a time, so that what they measure is not each other. */
+function sites(name: string, include: string[], groupOrder: number, env: Record<string, string> = {}) {
+  return {
+    test: {
+      name,
+      include,
+      env,
+      maxWorkers: 1,
+      testTimeout: 120_000,
+      hookTimeout: 300_000,
+      sequence: { groupOrder },
+    },
+  };
+}
+
+const FAST_PATH = { FAST_PATH: 'true' };
+
 export default defineConfig({
   test: {
     projects: [
       { test: { name: 'unit', include: ['test/{unit,integration,contract}/**/*.test.ts'] } },
-      {
-        test: {
-          name: 'envoy',
-          include: ['test/envoy/**/*.test.ts'],
-          // Each file runs two whole sites, and what they measure must not be each other.
-          maxWorkers: 1,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          sequence: { groupOrder: 1 },
-        },
-      },
-      {
-        test: {
-          name: 'failover',
-          include: ['test/failover/**/*.test.ts'],
-          maxWorkers: 1,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          sequence: { groupOrder: 2 },
-        },
-      },
-      {
-        test: {
-          name: 'compose',
-          include: ['test/compose/**/*.test.ts'],
-          maxWorkers: 1,
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
-          sequence: { groupOrder: 3 },
-        },
-      },
+      sites('envoy', ['test/envoy/**/*.test.ts'], 1),
+      // What is decided must be the same with the fast path.
+      sites('envoy-fast-path', ['test/envoy/{original-rules,one-owner,stand-in}.test.ts'], 2, FAST_PATH),
+      sites('failover', ['test/failover/**/*.test.ts'], 3),
+      sites('failover-fast-path', ['test/failover/**/*.test.ts'], 4, FAST_PATH),
+      sites('compose', ['test/compose/**/*.test.ts'], 5),
     ],
   },
 });

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { formatAddress } from './config/address.ts';
 import type { Config } from './config/config.ts';
-import { type Decision, NO_OWNER } from './decision/decide.ts';
+import { type Decision, isAllLocal, NO_OWNER } from './decision/decide.ts';
 import { createPolicy, type Policy } from './decision/policy.ts';
 import { createRequestMatcher } from './decision/request-matcher.ts';
 import { createProcess } from './ext-proc/process.ts';
@@ -9,6 +9,7 @@ import { createReplies } from './ext-proc/replies.ts';
 import { createRequestDecoder } from './ext-proc/request.ts';
 import { startExtProcServer } from './ext-proc/server.ts';
 import { createExtProcService } from './ext-proc/service.ts';
+import { createFastPath } from './fast-path/fast-path.ts';
 import { describeAdmin } from './health/admin-client.ts';
 import { watchedPools } from './health/pool.ts';
 import { createHealthWatcher } from './health/watcher.ts';
@@ -28,8 +29,14 @@ export interface Sidecar {
 export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
   const policy = createPolicy(config);
   const service = createExtProcService(createRequestDecoder(createRequestMatcher(policy, config.statusUri)));
-  const health = createHealthWatcher(config, logger);
-  const drain = new Drain(config.site, logger);
+  const health = createHealthWatcher(config, logger, () => fastPath.update());
+  const drain = new Drain(config.site, logger, () => void fastPath.update());
+  const fastPath = createFastPath({
+    admin: config.envoy.admin,
+    isEnabled: config.envoy.fastPath,
+    isRight: () => isAllLocal({ health: health.current(), draining: drain.isDraining }),
+    logger,
+  });
   const process = createProcess({
     policy,
     replies: createReplies(config, policy, service.encodeResponse),
@@ -42,10 +49,11 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     for (const part of started.toReversed()) await part.close();
   };
   try {
-    const state = () => reportSiteState(config.site, watchedPools(config), health, drain);
+    const state = () => reportSiteState({ site: config.site, watched: watchedPools(config), health, drain, fastPath });
     started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
     const server = await startExtProcServer({ listen: config.listen, service, process, logger });
-    started.push(server);
+    // Side by side, for each may take its time: the whole stop stays under 5 s.
+    started.push({ close: async () => void (await Promise.all([server.close(), fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
     await health.start();
     server.acceptCalls();

@@ -87,6 +87,7 @@ function describeState(state: SiteStateReport): string {
   return [
     `site ${state.site}: ${state.draining ? `draining since ${state.draining_since}, ${until}` : 'not draining'}`,
     describeHealth(state),
+    ...(state.fast_path === 'unused' ? [] : [`fast path ${FAST_PATH[state.fast_path]}`]),
     ...state.pools.flatMap((pool) => [
       `  ${`${pool.cluster} (${pool.site})`.padEnd(width)}  ${describeUp(state, pool)}  ${describeServers(pool)}`,
       ...pool.hosts.filter((host) => !host.up).map((host) => `    ${host.address}: ${host.why}`),
@@ -94,6 +95,12 @@ function describeState(state: SiteStateReport): string {
     '',
   ].join('\n');
 }
+
+const FAST_PATH = {
+  on: 'on: requests that need no decision stay in Envoy',
+  off: 'off: every request asks the sidecar while the local pool is down or the site drains',
+  refused: 'refused: Envoy does not let it be switched on, see the log',
+} as const;
 
 function describeHealth({ health_known: isKnown, health_age_ms: ageMs }: SiteStateReport): string {
   const age = ageMs === null ? 'never polled' : `polled ${(ageMs / 1000).toFixed(1)} s ago`;

@@ -73,6 +73,14 @@ export function decide(policy: Policy, state: SiteState, request: RequestFacts):
   return { reason: 'local', owner, pool: LOCAL, expire: 0 };
 }
 
+/**
+ * Whether every request without another site's cookie, without the hop header and not for the status URI is for the
+ * local pool: what the fast path rests on. A drain changes nothing for them, but then each request shall be seen.
+ */
+export function isAllLocal({ health, draining }: SiteState): boolean {
+  return health.known && isUp(health.up, LOCAL) && !draining;
+}
+
 function serveHere(policy: Policy, owner: number, cookies: number): Decision {
   if (policy.onOwnerDown === 'keep') return { reason: 'local', owner, pool: LOCAL, expire: 0 };
   const expire = cookies & ~(1 << LOCAL);

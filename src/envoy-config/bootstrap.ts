@@ -17,7 +17,7 @@ export function renderBootstrap(config: Config): JsonObject {
   return {
     node: { id: `${config.site}-edge`, cluster: config.site },
     admin: { address: renderAdminAddress(config.envoy.admin) },
-    ...(hasSafeGracefulClose(config.envoy.version) ? { layered_runtime: gracefulClose() } : {}),
+    ...layeredRuntime(config),
     ...(canStandIn(config) ? { bootstrap_extensions: [internalListeners()] } : {}),
     static_resources: {
       listeners: [
@@ -34,8 +34,13 @@ function renderAdminAddress(admin: Address): JsonObject {
   return admin.kind === 'unix' ? { pipe: { path: admin.path, mode: 0o660 } } : renderAddress(admin);
 }
 
-function gracefulClose(): JsonObject {
-  return { layers: [{ name: 'static', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] };
+function layeredRuntime({ envoy }: Config): JsonObject {
+  const layers = [
+    ...(hasSafeGracefulClose(envoy.version) ? [{ name: 'static', static_layer: { [GRACEFUL_CLOSE_FLAG]: true } }] : []),
+    // Where POST /runtime_modify writes the key of the fast path.
+    ...(envoy.fastPath ? [{ name: 'admin', admin_layer: {} }] : []),
+  ];
+  return layers.length === 0 ? {} : { layered_runtime: { layers } };
 }
 
 function internalListeners(): JsonObject {

@@ -2,6 +2,7 @@ import type { TcpAddress } from '../config/address.ts';
 import type { Config, CookieConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { escapeRegex } from '../regex.ts';
 import { overwrite, renderAddress } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER } from './names.ts';
@@ -66,7 +67,7 @@ function connectionManager(config: Config): JsonObject {
       routerFilter(),
     ],
     local_reply_config: refusalOfEnvoy(config),
-    access_log: [accessLog()],
+    access_log: config.envoy.fastPath ? accessLogsWithFastPath() : [accessLog(decisionOfSidecar)],
     route_config: renderRouteConfig(config),
   };
 }
@@ -124,7 +125,7 @@ function healthCheckFilter(config: Config): JsonObject {
       headers: [
         {
           name: ':path',
-          string_match: { safe_regex: { regex: `${config.statusUri.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(\\?.*)?` } },
+          string_match: { safe_regex: { regex: `${escapeRegex(config.statusUri)}(\\?\\C*)?` } },
         },
       ],
       cluster_min_healthy_percentages: { [cluster]: { value: Number(percent.toFixed(2)) } },
@@ -179,9 +180,25 @@ function refusalOfEnvoy(config: Config): JsonObject {
   };
 }
 
+const decisionOfSidecar = (key: string) => `%DYNAMIC_METADATA(${METADATA_NAMESPACE}:${key})%`;
+
+/** The fast route bears its decision, for the sidecar has not seen the request. */
+const decisionOfRoute = (key: string) => `%METADATA(ROUTE:${METADATA_NAMESPACE}:${key})%`;
+
+/** Each request has one line still: by the sidecar's decision where there is one, else by the route's. */
+function accessLogsWithFastPath(): JsonObject[] {
+  const matcher = { filter: METADATA_NAMESPACE, path: [{ key: 'decision' }], value: { present_match: true } };
+  return [
+    { ...accessLog(decisionOfSidecar), filter: { metadata_filter: { matcher, match_if_key_not_found: false } } },
+    {
+      ...accessLog(decisionOfRoute),
+      filter: { metadata_filter: { matcher: { ...matcher, invert: true }, match_if_key_not_found: true } },
+    },
+  ];
+}
+
 /** One JSON line for each request on stdout, with the decision and the owner of its session. */
-function accessLog(): JsonObject {
-  const metadata = (key: string) => `%DYNAMIC_METADATA(${METADATA_NAMESPACE}:${key})%`;
+function accessLog(metadata: (key: string) => string): JsonObject {
   return {
     name: 'envoy.access_loggers.stdout',
     typed_config: typed('envoy.extensions.access_loggers.stream.v3.StdoutAccessLog', {

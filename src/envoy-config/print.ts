@@ -36,6 +36,7 @@ function commentsByName(config: Config): Map<string, string> {
       "The session's old owner loses its cookie when a server here has served it, and only then.",
     ],
     ['envoy.filters.http.stateful_session', "Keeps a client at one server of the local pool, by the site's cookie."],
+    ['fast_local', 'What the sidecar would send to the local pool anyway, while it keeps the key set.'],
     ['decided_forwarded', 'The sidecar says: here. Forwarded by another site, so it is not sent on whatever happens.'],
     ['decided_local', 'The sidecar says: here. What no server here takes is tried at another site.'],
     ['undecided_forwarded', 'No decision, but forwarded by another site: here.'],
@@ -58,7 +59,8 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   early_header_mutation_extensions: "A client's own pool header is gone before anything looks at it.",
   local_reply_config: 'A forwarded request that no server here can take is refused, so that the other site serves it.',
   forward_rules: 'No other header leaves Envoy.',
-  layered_runtime: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
+  static_layer: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
+  admin_layer: 'Where the sidecar sets the key of the fast path.',
 };
 
 function commentKey(pair: Pair): void {

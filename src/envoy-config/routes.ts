@@ -1,5 +1,7 @@
 import type { Config, RemotePoolConfig } from '../config/config.ts';
-import { HOP_HEADER, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
+import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { escapeRegex } from '../regex.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { overwrite } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
@@ -29,6 +31,7 @@ export function renderRouteConfig(config: Config): JsonObject {
         // Neither the application nor another site has any use for it.
         request_headers_to_remove: [POOL_HEADER],
         routes: [
+          ...(config.envoy.fastPath ? [fastRoute(config)] : []),
           ...config.remotePools.map((pool) => remoteRoute(config, pool, decidedFor(pool.cluster))),
           ...decidedLocalRoutes(config),
           // No decision: the sidecar is gone or has no opinion.
@@ -54,13 +57,13 @@ function isPresent(header: string): JsonObject {
   return { name: header, present_match: true };
 }
 
-/** The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. */
+/**
+ * The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. `\C` is any
+ * byte: a dot would not match one that is no UTF-8, and so overlook the cookies after it.
+ */
 function carriesCookie(cookieName: string): Condition {
-  const escaped = cookieName.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  return {
-    name: 'undecided',
-    matcher: { name: 'cookie', string_match: { safe_regex: { regex: `(?s)(.*;)?[ \\t]*${escaped}=.*` } } },
-  };
+  const regex = `(\\C*;)?[ \\t]*${escapeRegex(cookieName)}=\\C*`;
+  return { name: 'undecided', matcher: { name: 'cookie', string_match: { safe_regex: { regex } } } };
 }
 
 function matchAll(headers: readonly Json[]): JsonObject {
@@ -104,37 +107,84 @@ function thereOnly(pool: RemotePoolConfig): JsonObject {
   return { cluster: pool.cluster, retry_policy: retryPolicy(RETRY_ON) };
 }
 
-function decidedLocalRoutes(config: Config): JsonObject[] {
-  const decided = decidedFor(config.localPool.cluster);
-  if (!hasPriorityGroups(config.envoy.version) || !canStandIn(config)) {
-    return [plainLocalRoute(config, 'decided_local', [decided.matcher])];
-  }
-  return [
-    // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
-    plainLocalRoute(config, 'decided_forwarded', [decided.matcher, isPresent(HOP_HEADER)]),
-    {
-      name: 'decided_local',
-      match: matchAll([decided.matcher]),
-      route: {
-        inline_cluster_specifier_plugin: {
-          extension: {
-            name: 'envoy.router.cluster_specifier_plugin.priority_group',
-            typed_config: typed(
-              'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
-              {
-                priority_groups: clustersToTry(config).map((cluster, index) => ({
-                  name: `try_${index + 1}`,
-                  clusters: [{ cluster_name: cluster, weight: 1 }],
-                })),
-              },
-            ),
-          },
-        },
-        timeout: '0s',
-        retry_policy: { ...retryPolicy(RETRY_ON_REFUSAL), refresh_cluster_on_retry: true },
+/**
+ * What the sidecar would decide for the local pool does not ask it: no cookie of another site, not forwarded, not the
+ * status URI. What only looks like one of these is left to the sidecar, so that the matchers can be cheap ones. The
+ * sidecar keeps the runtime key set only while that is what it would decide.
+ */
+function fastRoute(config: Config): JsonObject {
+  const isNot = (header: string, string_match: JsonObject): JsonObject => ({
+    name: header,
+    string_match,
+    invert_match: true,
+    treat_missing_header_as_empty: true,
+  });
+  const matchers = [
+    { ...isPresent(HOP_HEADER), invert_match: true },
+    ...config.remotePools.map((pool) => isNot('cookie', { contains: `${pool.cookie.name}=` })),
+    isNot(':path', { prefix: config.statusUri }),
+    // An escape in the path, which might spell the status URI; in the query it can't.
+    isNot(':path', { safe_regex: { regex: '[^?#]*%\\C*' } }),
+  ];
+  return {
+    ...localRoute(config, 'fast_local', []),
+    match: {
+      ...matchAll(matchers),
+      runtime_fraction: {
+        // Until the sidecar has set the key, every request asks it.
+        default_value: { numerator: 0, denominator: 'HUNDRED' },
+        runtime_key: FAST_PATH_KEY,
       },
     },
+    // For the access log, which has no word of the sidecar's here.
+    metadata: { filter_metadata: { [METADATA_NAMESPACE]: { decision: 'local' } } },
+    typed_per_filter_config: {
+      'envoy.filters.http.ext_proc': typed('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', {
+        disabled: true,
+      }),
+    },
+  };
+}
+
+function decidedLocalRoutes(config: Config): JsonObject[] {
+  const decided = decidedFor(config.localPool.cluster).matcher;
+  return [
+    // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
+    ...(canLeave(config) ? [plainLocalRoute(config, 'decided_forwarded', [decided, isPresent(HOP_HEADER)])] : []),
+    localRoute(config, 'decided_local', [decided]),
   ];
+}
+
+/** A retry of what the local pool can't take may go to another site. */
+function canLeave(config: Config): boolean {
+  return hasPriorityGroups(config.envoy.version) && canStandIn(config);
+}
+
+/** To the local pool, and with a retry to another site where Envoy can do that. @param headers matchers that must all hold */
+function localRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
+  if (!canLeave(config)) return plainLocalRoute(config, name, headers);
+  return {
+    name,
+    match: matchAll(headers),
+    route: {
+      inline_cluster_specifier_plugin: {
+        extension: {
+          name: 'envoy.router.cluster_specifier_plugin.priority_group',
+          typed_config: typed(
+            'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
+            {
+              priority_groups: clustersToTry(config).map((cluster, index) => ({
+                name: `try_${index + 1}`,
+                clusters: [{ cluster_name: cluster, weight: 1 }],
+              })),
+            },
+          ),
+        },
+      },
+      timeout: '0s',
+      retry_policy: { ...retryPolicy(RETRY_ON_REFUSAL), refresh_cluster_on_retry: true },
+    },
+  };
 }
 
 /** One for each try: a session whose server just died goes to another server here before it leaves the site. */

@@ -2,6 +2,7 @@ import { Agent } from 'node:http';
 import { z } from 'zod';
 import { type Address, formatAddress } from '../config/address.ts';
 import { type HttpAnswer, HttpRequestError, httpRequest } from '../http-request.ts';
+import { escapeRegex } from '../regex.ts';
 
 /** An answer that could not be had from Envoy's admin interface, or could not be used. */
 export class AdminError extends Error {
@@ -36,6 +37,10 @@ export interface AdminClient {
   countPools(clusters: readonly string[]): Promise<ReadonlyMap<string, PoolCount>>;
   /** Each host of these clusters; a cluster without an entry is not known to Envoy. */
   listHosts(clusters: readonly string[]): Promise<ReadonlyMap<string, readonly Host[]>>;
+  /** A runtime key's value in force; null where no layer of Envoy's runtime has it. */
+  readRuntime(key: string): Promise<string | null>;
+  /** Sets a runtime key until Envoy ends. Takes an `admin_layer` in Envoy's `layered_runtime`. */
+  writeRuntime(key: string, value: string): Promise<void>;
   /** Drops the connection and whatever is being asked. */
   close(): void;
 }
@@ -67,6 +72,10 @@ const clustersAnswer = z.object({
     .default([]),
 });
 
+const runtimeAnswer = z.object({
+  entries: z.record(z.string(), z.object({ final_value: z.string() })).default({}),
+});
+
 type HostStatus = z.infer<typeof clustersAnswer>['cluster_statuses'][number]['host_statuses'][number];
 
 /** Talks to one Envoy's admin interface, over one kept-open connection. Each request is given up after `timeoutMs`. */
@@ -74,9 +83,9 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const closing = new AbortController();
 
-  async function get(path: string): Promise<HttpAnswer> {
+  async function ask(method: 'GET' | 'POST', path: string): Promise<HttpAnswer> {
     try {
-      return await httpRequest(admin, { method: 'GET', path, timeoutMs, agent, signal: closing.signal });
+      return await httpRequest(admin, { method, path, timeoutMs, agent, signal: closing.signal });
     } catch (error) {
       if (!(error instanceof HttpRequestError)) throw error;
       const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
@@ -85,7 +94,7 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
   }
 
   async function getJson<T>(path: string, shape: z.ZodType<T>): Promise<T> {
-    const { status, body } = await get(path);
+    const { status, body } = await ask('GET', path);
     if (status !== 200) {
       throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to GET ${path.split('?', 1)[0]}`);
     }
@@ -135,6 +144,21 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
       return hosts;
     },
 
+    async readRuntime(key) {
+      const { entries } = await getJson('/runtime?format=json', runtimeAnswer);
+      return entries[key]?.final_value ?? null;
+    },
+
+    async writeRuntime(key, value) {
+      const { status, body } = await ask(
+        'POST',
+        `/runtime_modify?${encodeURIComponent(key)}=${encodeURIComponent(value)}`,
+      );
+      const why = body.split('\n', 1)[0] ?? '';
+      if (status === 200 && why === 'OK') return;
+      throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to POST /runtime_modify: ${why}`);
+    },
+
     close() {
       closing.abort();
       agent.destroy();
@@ -150,10 +174,6 @@ export function describeAdmin(admin: Address): string {
 /** Envoy writes a cluster's name with `_` for `:` in its stats. */
 function statName(cluster: string): string {
   return cluster.replaceAll(':', '_');
-}
-
-function escapeRegex(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&');
 }
 
 const USABLE_EDS_STATES = ['HEALTHY', 'UNKNOWN', 'DEGRADED'];

@@ -40,8 +40,15 @@ export interface HealthWatcher {
   close(): Promise<void>;
 }
 
-/** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
-export function createHealthWatcher(config: Config, logger: Logger): HealthWatcher {
+/**
+ * Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed.
+ * @param onHealth called after each good poll, when its health is in force; the next poll waits for it
+ */
+export function createHealthWatcher(
+  config: Config,
+  logger: Logger,
+  onHealth: () => Promise<void> = async () => {},
+): HealthWatcher {
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
@@ -86,6 +93,7 @@ export function createHealthWatcher(config: Config, logger: Logger): HealthWatch
     lastGoodAtMs = nowMs;
     staleTimer?.refresh();
     noteSuccess(nowMs);
+    await onHealth();
 
     const changed = watched.filter((_, index) => {
       const [before, now] = [previous[index], pools[index]];

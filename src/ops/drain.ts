@@ -22,10 +22,13 @@ export class Drain {
   #sinceMs = 0;
   #untilMs: number | null = null;
   #timer: NodeJS.Timeout | undefined;
+  readonly #onChange: () => void;
 
-  constructor(site: string, logger: Logger) {
+  /** @param onChange called when a drain has begun or ended */
+  constructor(site: string, logger: Logger, onChange: () => void = () => {}) {
     this.#site = site;
     this.#logger = logger;
+    this.#onChange = onChange;
   }
 
   get isDraining(): boolean {
@@ -49,6 +52,7 @@ export class Drain {
     }
     const until = this.#untilMs === null ? 'until undrain' : `until ${new Date(this.#untilMs).toISOString()}`;
     this.#logger.warn(`site ${this.#site} is draining, ${until}: its status URI says DOWN to the world`);
+    this.#onChange();
   }
 
   /** Ends the drain; nothing happens where there is none. */
@@ -58,6 +62,7 @@ export class Drain {
     this.#isDraining = false;
     this.#untilMs = null;
     this.#logger.info(`site ${this.#site} is no longer draining: ${why}`);
+    this.#onChange();
   }
 
   close(): void {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FAST_PATH_STATES, type FastPath } from '../fast-path/fast-path.ts';
 import type { WatchedPool } from '../health/pool.ts';
 import type { HealthWatcher } from '../health/watcher.ts';
 import type { Drain } from './drain.ts';
@@ -28,18 +29,23 @@ export const siteStateSchema = z.object({
   draining: z.boolean(),
   draining_since: z.string().nullable(),
   draining_until: z.string().nullable(),
+  /** Whether requests that need no decision stay in Envoy: see {@link FastPathState}. */
+  fast_path: z.enum(FAST_PATH_STATES),
   /** The local pool first; empty before the first good poll. */
   pools: z.array(pool),
 });
 
 export type SiteStateReport = z.infer<typeof siteStateSchema>;
 
-export function reportSiteState(
-  site: string,
-  watched: readonly WatchedPool[],
-  health: HealthWatcher,
-  drain: Drain,
-): SiteStateReport {
+export interface SiteParts {
+  readonly site: string;
+  readonly watched: readonly WatchedPool[];
+  readonly health: HealthWatcher;
+  readonly drain: Drain;
+  readonly fastPath: FastPath;
+}
+
+export function reportSiteState({ site, watched, health, drain, fastPath }: SiteParts): SiteStateReport {
   const isoTime = (ms: number | null | undefined) =>
     ms === null || ms === undefined ? null : new Date(ms).toISOString();
   const isKnown = health.current().known;
@@ -50,6 +56,7 @@ export function reportSiteState(
     draining: drain.isDraining,
     draining_since: isoTime(drain.times?.sinceMs),
     draining_until: isoTime(drain.times?.untilMs),
+    fast_path: fastPath.state,
     pools: health.pools().map((state, index) => ({
       site: watched[index]?.site ?? '',
       cluster: watched[index]?.cluster ?? '',

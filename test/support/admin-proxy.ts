@@ -16,7 +16,8 @@ export interface AdminProxy {
 export async function startAdminProxy(adminUrl: string): Promise<AdminProxy> {
   const timers = new Set<NodeJS.Timeout>();
   const server = createServer((incoming, response) => {
-    const call = request(`${adminUrl}${incoming.url}`, (answer) => {
+    const call = request(`${adminUrl}${incoming.url}`, { method: incoming.method }, (answer) => {
+      response.statusCode = answer.statusCode ?? 502;
       const parts: Buffer[] = [];
       answer.on('data', (part: Buffer) => parts.push(part));
       answer.on('end', () => spoil(response, Buffer.concat(parts)));

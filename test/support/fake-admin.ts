@@ -42,7 +42,7 @@ export interface FakeHost {
 }
 
 const DRIP_MS = 10;
-const ENDPOINTS = ['/stats', '/clusters'];
+const ENDPOINTS = ['/stats', '/clusters', '/runtime', '/runtime_modify'];
 
 /** The flags of `HostHealthStatus`, as Envoy writes them: it leaves out what is false. */
 const HEALTH_STATUS: Readonly<Record<HostState, object>> = {
@@ -75,6 +75,10 @@ export class FakeAdmin {
   slowMs = 50;
   /** A `stats_matcher` that lets nothing of a cluster be seen. */
   hidesStats = false;
+  /** What `POST /runtime_modify` has set. */
+  readonly runtime = new Map<string, string>();
+  /** Envoy's `layered_runtime` has a layer that takes what is set. */
+  hasAdminLayer = true;
   /** The path and query of each request so far. */
   readonly requests: string[] = [];
   /** The most requests that were unanswered at the same time. */
@@ -161,8 +165,21 @@ export class FakeAdmin {
       response.writeHead(404).end('invalid path. admin commands are:\n  /: Admin home page\n  /certs: print certs\n');
       return;
     }
+    if (this.mood === 'well' && url.pathname === '/runtime_modify') {
+      this.#modifyRuntime(request, url, response);
+      return;
+    }
     const mood = url.pathname === '/clusters' ? (this.clustersMood ?? this.mood) : this.mood;
     this.#answer(mood, response, () => JSON.stringify(this.#render(url)));
+  }
+
+  #modifyRuntime(request: IncomingMessage, url: URL, response: ServerResponse): void {
+    if (request.method !== 'POST') response.writeHead(405).end('Method Not Allowed');
+    else if (!this.hasAdminLayer) response.writeHead(503).end('No admin layer specified\n');
+    else {
+      for (const [key, value] of url.searchParams) this.runtime.set(key, value);
+      response.end('OK\n');
+    }
   }
 
   #answer(mood: AdminMood, response: ServerResponse, body: () => string): void {
@@ -228,6 +245,13 @@ export class FakeAdmin {
         // As Envoy, which leaves out what is empty.
         return clusters.length === 0 ? {} : { cluster_statuses: clusters.map(renderCluster) };
       }
+      case '/runtime':
+        return {
+          layers: ['admin'],
+          entries: Object.fromEntries(
+            [...this.runtime].map(([key, value]) => [key, { layer_values: [value], final_value: value }]),
+          ),
+        };
       default:
         return {};
     }

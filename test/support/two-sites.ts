@@ -8,6 +8,7 @@ import { fetchEnvoy } from '../../lab/envoy-binary.ts';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { freePorts } from './free-ports.ts';
 
@@ -35,7 +36,11 @@ export interface LabOptions {
   /** Changes a site's rendered Envoy bootstrap. */
   readonly patchBootstrap?: (bootstrap: string, site: 'east' | 'west') => string;
   readonly concurrency?: number;
+  /** By default as the environment has it, so that a whole suite can run with either. */
+  readonly fastPath?: boolean;
 }
+
+const FAST_PATH = process.env.FAST_PATH === 'true';
 
 interface SitePorts {
   readonly edge: number;
@@ -150,6 +155,20 @@ export class SiteLab {
     );
   }
 
+  /** Waits until Envoy itself says what its fast path is. */
+  async waitForFastPath(state: 'on' | 'off'): Promise<void> {
+    const wanted = state === 'on' ? '100' : '0';
+    await waitUntil(async () => ((await this.runtime(FAST_PATH_KEY)) ?? '0') === wanted, {
+      what: `${this.name}'s fast path to be ${state}`,
+    });
+  }
+
+  /** A runtime key's value in this site's Envoy. */
+  async runtime(key: string): Promise<string | undefined> {
+    const answer: unknown = await (await fetch(`${this.adminUrl}/runtime?format=json`)).json();
+    return (answer as { entries?: Record<string, { final_value: string }> }).entries?.[key]?.final_value;
+  }
+
   /** Makes the next sidecar ask for Envoy's health there, such as at something that stands in between. */
   async moveAdmin(url: string): Promise<void> {
     const file: unknown = parse(await readFile(this.configFile, 'utf8'));
@@ -194,6 +213,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     configure,
     patchBootstrap = (text) => text,
     concurrency = 2,
+    fastPath = FAST_PATH,
   } = options;
   const binary = await fetchEnvoy(envoyVersion);
   const directory = await mkdtemp(join(tmpdir(), 'site-persistence-lab-'));
@@ -214,12 +234,14 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     for (const lab of labs) {
       await lab.waitForStatus(200);
       await lab.waitForRemote('up');
+      if (fastPath) await lab.waitForFastPath('on');
     }
   }
 
   try {
     for (const lab of labs) {
       const file = configFile(lab, ports, envoyVersion);
+      file.envoy.fast_path = fastPath;
       configure?.(file, lab.name);
       await writeFile(lab.configFile, stringify(file));
       await lab.render(patchBootstrap);
