@@ -28,7 +28,7 @@ export interface Sidecar {
  */
 export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
   const policy = createPolicy(config);
-  const service = createExtProcService(createRequestDecoder(createRequestMatcher(policy, config.statusUri)));
+  const service = createExtProcService();
   const health = createHealthWatcher(config, logger, () => fastPath.update());
   const drain = new Drain(config.site, logger, () => void fastPath.update());
   const fastPath = createFastPath({
@@ -37,8 +37,9 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     isRight: () => isAllLocal({ health: health.current(), draining: drain.isDraining }),
     logger,
   });
-  const process = createProcess({
+  const open = createProcess({
     policy,
+    decode: createRequestDecoder(createRequestMatcher(policy, config.statusUri)),
     replies: createReplies(config, policy, service.encodeResponse),
     currentState: () => ({ health: health.current(), draining: drain.isDraining }),
     onDecision: logger.isLevelEnabled('debug') ? logDecisions(policy, logger) : null,
@@ -51,7 +52,7 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   try {
     const state = () => reportSiteState({ site: config.site, watched: watchedPools(config), health, drain, fastPath });
     started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
-    const server = await startExtProcServer({ listen: config.listen, service, process, logger });
+    const server = await startExtProcServer({ listen: config.listen, service, open, logger });
     // Side by side, for each may take its time: the whole stop stays under 5 s.
     started.push({ close: async () => void (await Promise.all([server.close(), fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.

@@ -1,13 +1,26 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
-export type ProcessCall = ServerDuplexStream<PhaseMessage, Buffer>;
+/** Where the answers of one ext_proc stream go. */
+export interface ReplyStream {
+  write(reply: Buffer): void;
+  /** After the last reply. Envoy frees the stream at once then, instead of at the end of the HTTP response. */
+  end(): void;
+}
+
+/** One ext_proc stream, which Envoy opens for each HTTP request. */
+export interface ProcessStream {
+  /** A `ProcessingRequest`. */
+  receive(message: Buffer): void;
+  /** Envoy sends no more. */
+  halfClose(): void;
+}
 
 export interface ProcessOptions {
   readonly policy: Policy;
+  readonly decode: (message: Uint8Array) => PhaseMessage;
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
@@ -18,57 +31,62 @@ export interface ProcessOptions {
 }
 
 /**
- * Builds the handler of one ext_proc stream, which Envoy opens for each HTTP request. Each phase that Envoy sends is
- * answered exactly once, and the call is ended with the last answer: Envoy then frees it at once instead of at the end
- * of the response. Only cookies to expire keep it open until the response headers.
+ * Each phase that Envoy sends is answered exactly once, and the stream is ended with the last answer. Only cookies to
+ * expire keep it open until the response headers.
  */
-export function createProcess(options: ProcessOptions): (call: ProcessCall) => void {
-  const { policy, replies, currentState, onDecision, onMalformed } = options;
-  const { unchanged } = replies;
+export function createProcess(options: ProcessOptions): (replies: ReplyStream) => ProcessStream {
+  return (stream) => new DecidedStream(options, stream);
+}
 
-  return function process(call) {
-    let onResponse: Buffer | null = null;
-    let ended = false;
+class DecidedStream implements ProcessStream {
+  readonly #options: ProcessOptions;
+  readonly #stream: ReplyStream;
+  #onResponse: Buffer | null = null;
+  #isEnded = false;
 
-    function endWith(reply: Buffer): void {
-      ended = true;
-      call.write(reply);
-      call.end();
-    }
+  constructor(options: ProcessOptions, stream: ReplyStream) {
+    this.#options = options;
+    this.#stream = stream;
+  }
 
-    call.on('data', (message: PhaseMessage) => {
-      if (ended) return;
-      switch (message.phase) {
-        case 'requestHeaders': {
-          const decision = decide(policy, currentState(), message);
-          const reply = replies.forDecision(decision);
-          if (onDecision !== null) onDecision(decision);
-          onResponse = reply.onResponse;
-          if (onResponse === null) endWith(reply.bytes);
-          else call.write(reply.bytes);
-          return;
-        }
-        case 'responseHeaders':
-          // A session that nobody served keeps its cookies.
-          endWith(onResponse !== null && !message.isUnserved ? onResponse : unchanged.responseHeaders);
-          return;
-        case 'malformed':
-          // Closed without a reply: Envoy goes on with the request as if there were no opinion.
-          onMalformed();
-          ended = true;
-          call.end();
-          return;
-        default:
-          call.write(unchanged[message.phase]);
+  receive(bytes: Buffer): void {
+    if (this.#isEnded) return;
+    const { replies, decode } = this.#options;
+    const message = decode(bytes);
+    switch (message.phase) {
+      case 'requestHeaders': {
+        const { policy, currentState, onDecision } = this.#options;
+        const decision = decide(policy, currentState(), message);
+        const reply = replies.forDecision(decision);
+        if (onDecision !== null) onDecision(decision);
+        this.#onResponse = reply.onResponse;
+        this.#stream.write(reply.bytes);
+        if (reply.onResponse === null) this.#end();
+        return;
       }
-    });
-    call.on('end', () => {
-      if (!ended) call.end();
-      ended = true;
-    });
-    // A stream that its Envoy broke off; there is nobody left to answer.
-    call.on('error', () => {
-      ended = true;
-    });
-  };
+      case 'responseHeaders':
+        // A session that nobody served keeps its cookies.
+        this.#stream.write(
+          this.#onResponse !== null && !message.isUnserved ? this.#onResponse : replies.unchanged.responseHeaders,
+        );
+        this.#end();
+        return;
+      case 'malformed':
+        // Closed without a reply: Envoy goes on with the request as if there were no opinion.
+        this.#options.onMalformed();
+        this.#end();
+        return;
+      default:
+        this.#stream.write(replies.unchanged[message.phase]);
+    }
+  }
+
+  halfClose(): void {
+    if (!this.#isEnded) this.#end();
+  }
+
+  #end(): void {
+    this.#isEnded = true;
+    this.#stream.end();
+  }
 }
