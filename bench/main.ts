@@ -1,0 +1,86 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { CommanderError } from 'commander';
+import { stopAllProcesses } from '../lab/managed-process.ts';
+import { startApplication } from './application.ts';
+import type { Bench } from './bench.ts';
+import { compare } from './comparison.ts';
+import { baselineKind, CONTESTANTS } from './contestants.ts';
+import { type Options, PARTS_OF_RUN, parseOptions } from './options.ts';
+import { BUILD, PARTS } from './paths.ts';
+import { formatReport } from './report.ts';
+import type { Results } from './results.ts';
+import { describeMachine, findTools, MissingTool } from './tools.ts';
+
+const stop = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+
+async function main(options: Options): Promise<number> {
+  const { tools, versions } = await findTools({ node: options.node, needsGo: options.only.includes('go'), say });
+  const directory = await mkdtemp(join(tmpdir(), 'site-persistence-bench-'));
+  try {
+    const application = await startApplication(tools.haproxy);
+    const { workers, nodeArgs } = options;
+    const bench: Bench = { tools, directory, application, workers, nodeArgs, say };
+    const results: Results = {
+      date: new Date().toISOString(),
+      machine: describeMachine(),
+      versions,
+      options: shownOptions(options),
+    };
+    await Promise.race([runParts(bench, options, results), aborted()]);
+    const report = formatReport(results);
+    process.stdout.write(`\n${report}`);
+    const out = options.out ?? (isWhole(options) ? `${PARTS}/results.json` : `${BUILD}/results.json`);
+    await mkdir(dirname(out), { recursive: true });
+    await writeFile(out, `${JSON.stringify(results, null, 2)}\n`);
+    say(`results are in ${out}`);
+    return 0;
+  } finally {
+    await stopAllProcesses();
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function runParts(bench: Bench, options: Options, results: Results): Promise<void> {
+  const kinds = CONTESTANTS.filter(({ name }) => options.only.includes(name));
+  if (options.baseline !== null) kinds.push(baselineKind(options.baseline));
+  const { rounds, seconds, session, quick } = options;
+  if (options.parts.includes('compare')) {
+    const warmUpSeconds = quick ? 0.3 : 1.5;
+    results.comparison = await compare(bench, { kinds, rounds, seconds, warmUpSeconds, session, connections: [32, 1] });
+  }
+}
+
+function isWhole({ quick, parts, only }: Options): boolean {
+  return !quick && parts.length === PARTS_OF_RUN.length && only.length === CONTESTANTS.length;
+}
+
+function shownOptions({ rounds, seconds, workers, session, nodeArgs, quick }: Options): Record<string, unknown> {
+  return { rounds, seconds, workers, session, nodeArgs, quick };
+}
+
+async function aborted(): Promise<never> {
+  return await new Promise((_, reject) => {
+    stop.signal.addEventListener('abort', () => reject(new Error('stopped')));
+  });
+}
+
+function say(line: string): void {
+  if (!stop.signal.aborted) process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
+}
+
+async function run(): Promise<number> {
+  try {
+    return await main(parseOptions(process.argv.slice(2)));
+  } catch (error) {
+    // Commander has said what is wrong.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (stop.signal.aborted) return 130;
+    process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+    return error instanceof MissingTool ? 2 : 1;
+  }
+}
+
+process.exit(await run());
