@@ -72,3 +72,17 @@ export async function withLua(bootstrap: Bootstrap, scriptFile: string): Promise
   const { clusters } = bootstrap.static_resources;
   bootstrap.static_resources.clusters = clusters.filter(({ name }) => name !== SIDECAR_CLUSTER);
 }
+
+/** Logs of each request how long Envoy's ext_proc filter waited for its decision. */
+export function logEachDecision(bootstrap: Bootstrap, file: string): void {
+  const text = '%FILTER_STATE(envoy.filters.http.ext_proc:PLAIN)%\n';
+  const log = {
+    name: 'envoy.access_loggers.file',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+      path: file,
+      log_format: { text_format_source: { inline_string: text } },
+    },
+  };
+  for (const manager of connectionManagers(bootstrap)) manager.access_log = [log];
+}

@@ -2,10 +2,9 @@ import type { Bench } from './bench.ts';
 import type { Contestant, ContestantKind } from './contestants.ts';
 import { checkCorrectness } from './correctness.ts';
 import { measure, type Run, type Session } from './measure.ts';
-import { bestOf, type ComparisonResult } from './results.ts';
+import { bestOf, type ComparisonResult, type LoadResult } from './results.ts';
 
-export interface ComparisonOptions {
-  readonly kinds: readonly ContestantKind[];
+export interface TurnOptions {
   readonly rounds: number;
   /** How long each measured run takes, about. */
   readonly seconds: number;
@@ -14,58 +13,65 @@ export interface ComparisonOptions {
   readonly session: Session;
 }
 
+export interface ComparisonOptions extends TurnOptions {
+  readonly kinds: readonly ContestantKind[];
+}
+
 /** Requests of the first warm-up, from which the speed is known roughly. */
 const FIRST_REQUESTS = 500;
 
-/**
- * Starts all contestants, checks that each is right, and measures them in turns, so that what else the machine does
- * falls on all alike. Each round begins with another one.
- */
+/** Starts all contestants, checks that each is right, and measures them. */
 export async function compare(bench: Bench, options: ComparisonOptions): Promise<ComparisonResult> {
-  const { kinds, rounds, connections } = options;
   const contestants: Contestant[] = [];
-  for (const kind of kinds) {
+  for (const kind of options.kinds) {
     bench.say(`starting ${kind.label}`);
     contestants.push(await kind.start(bench));
   }
   bench.say('checking that each is right');
   await checkCorrectness(contestants, bench.application);
-  try {
-    const runs = new Map<string, Run[]>();
-    const speeds = new Map<string, number>();
-    for (let round = 0; round < rounds; round++) {
-      for (const contestant of rotate(contestants, round)) {
-        for (const count of connections) {
-          const key = keyOf(contestant.name, count);
-          const run = await warmUpAndMeasure(bench, contestant, options, count, speeds.get(key));
-          speeds.set(key, run.requestsPerSecond);
-          runs.set(key, [...(runs.get(key) ?? []), run]);
-          bench.say(`round ${round + 1} of ${rounds}: ${contestant.name}, ${count} connections: ${describe(run)}`);
-        }
+  const loads = await measureInTurns(bench, contestants, options);
+  await stopContestants(contestants);
+  return {
+    contestants: options.kinds.map((kind, at) => ({ name: kind.name, label: kind.label, loads: loads[at] ?? [] })),
+  };
+}
+
+/**
+ * Measures contestants in turns, so that what else the machine does falls on all alike. Each round begins with another
+ * one.
+ * @returns for each contestant its results by number of connections
+ */
+export async function measureInTurns(
+  bench: Bench,
+  contestants: readonly Contestant[],
+  options: TurnOptions,
+): Promise<LoadResult[][]> {
+  const { rounds, connections } = options;
+  const entries = contestants.map((contestant) => ({
+    contestant,
+    loads: connections.map((count) => ({ count, runs: [] as Run[] })),
+  }));
+  for (let round = 0; round < rounds; round++) {
+    for (const { contestant, loads } of rotate(entries, round)) {
+      for (const { count, runs } of loads) {
+        const run = await warmUpAndMeasure(bench, contestant, options, count, runs.at(-1)?.requestsPerSecond);
+        runs.push(run);
+        bench.say(`round ${round + 1} of ${rounds}: ${contestant.name}, ${count} connections: ${describe(run)}`);
       }
     }
-    return {
-      contestants: kinds.map(({ name, label }) => ({
-        name,
-        label,
-        loads: connections.map((count) => {
-          const ofLoad = runs.get(keyOf(name, count)) ?? [];
-          return { connections: count, best: bestOf(ofLoad), runs: ofLoad };
-        }),
-      })),
-    };
-  } finally {
-    for (const { proxy, sidecars } of contestants) {
-      await Promise.all([proxy, ...sidecars].map((child) => child.stop()));
-    }
   }
+  return entries.map(({ loads }) => loads.map(({ count, runs }) => ({ connections: count, best: bestOf(runs), runs })));
+}
+
+export async function stopContestants(contestants: readonly Contestant[]): Promise<void> {
+  await Promise.all(contestants.flatMap(({ proxy, sidecars }) => [proxy, ...sidecars]).map((child) => child.stop()));
 }
 
 /** A load for about so many seconds, after one that warms up. @param speed requests per second, if known */
 export async function warmUpAndMeasure(
   bench: Bench,
   contestant: Contestant,
-  { seconds, warmUpSeconds, session }: Pick<ComparisonOptions, 'seconds' | 'warmUpSeconds' | 'session'>,
+  { seconds, warmUpSeconds, session }: Pick<TurnOptions, 'seconds' | 'warmUpSeconds' | 'session'>,
   connections: number,
   speed?: number,
 ): Promise<Run> {
@@ -82,10 +88,6 @@ export async function warmUpAndMeasure(
 function rotate<T>(items: readonly T[], by: number): T[] {
   const start = by % items.length;
   return [...items.slice(start), ...items.slice(0, start)];
-}
-
-function keyOf(name: string, connections: number): string {
-  return `${name} ${connections}`;
 }
 
 function describe(run: Run): string {

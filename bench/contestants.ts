@@ -3,7 +3,7 @@ import { freePorts } from '../test/support/free-ports.ts';
 import { startHaproxy } from './application.ts';
 import type { Bench } from './bench.ts';
 import { withLua, withoutDecision } from './bootstrap.ts';
-import { type Edge, startEdge } from './edge.ts';
+import { type Edge, type EdgeOptions, startEdge } from './edge.ts';
 import { CLI, PARTS } from './paths.ts';
 
 /** One way to do the job, running. */
@@ -36,19 +36,31 @@ export const CONTESTANTS: readonly ContestantKind[] = [
   {
     name: 'asked',
     label: 'site-persistence, asked each time',
-    start: (bench) => startOurs(bench, 'asked', CLI, false),
+    start: (bench) => startOurs(bench, { name: 'asked' }),
   },
-  { name: 'fast', label: 'site-persistence, fast path', start: (bench) => startOurs(bench, 'fast', CLI, true) },
+  {
+    name: 'fast',
+    label: 'site-persistence, fast path',
+    start: (bench) => startOurs(bench, { name: 'fast', fastPath: true }),
+  },
 ];
 
 /** Another build of ours, to compare a change with what was before it. */
 export function baselineKind(cli: string): ContestantKind {
-  return { name: 'baseline', label: `baseline ${cli}`, start: (bench) => startOurs(bench, 'baseline', cli, false) };
+  return { name: 'baseline', label: `baseline ${cli}`, start: (bench) => startOurs(bench, { name: 'baseline', cli }) };
 }
 
 async function startPlain(bench: Bench): Promise<Contestant> {
-  const edge = await startEdge(bench, { name: 'plain', cli: CLI, patch: withoutDecision });
-  return { ...fromEdge('plain', edge, []), decides: false, seesHealth: false };
+  return await startPlainEnvoy(bench, { name: 'plain' });
+}
+
+/** An Envoy that makes no decision. */
+export async function startPlainEnvoy(
+  bench: Bench,
+  options: Pick<EdgeOptions, 'name' | 'workers'>,
+): Promise<Contestant> {
+  const edge = await startEdge(bench, { ...options, cli: CLI, patch: withoutDecision });
+  return { ...fromEdge(options.name, edge, []), decides: false, seesHealth: false };
 }
 
 async function startLua(bench: Bench): Promise<Contestant> {
@@ -74,16 +86,24 @@ export async function startGoSidecar(bench: Bench, edge: Edge): Promise<ManagedP
   return sidecar;
 }
 
-async function startOurs(bench: Bench, name: string, cli: string, fastPath: boolean): Promise<Contestant> {
-  const edge = await startEdge(bench, { name, cli, fastPath });
-  return fromEdge(name, edge, await startSidecars(bench, edge, { cli }));
+export interface OursOptions extends Omit<EdgeOptions, 'cli'> {
+  /** Another build than this one. */
+  readonly cli?: string;
+  readonly nodeArgs?: readonly string[];
+}
+
+/** An Envoy with its sidecars, as the commands of site-persistence set them up. */
+export async function startOurs(bench: Bench, { nodeArgs = [], ...options }: OursOptions): Promise<Contestant> {
+  const { cli = CLI } = options;
+  const edge = await startEdge(bench, { ...options, cli });
+  return fromEdge(options.name, edge, await startSidecars(bench, edge, { cli, nodeArgs }));
 }
 
 /** A sidecar of ours on each of the edge's addresses. */
 export async function startSidecars(
   bench: Bench,
   edge: Edge,
-  { cli = CLI, nodeArgs = [] }: { readonly cli?: string; readonly nodeArgs?: readonly string[] } = {},
+  { cli = CLI, nodeArgs = [] }: Pick<OursOptions, 'cli' | 'nodeArgs'> = {},
 ): Promise<ManagedProcess[]> {
   return await Promise.all(
     edge.sidecars.map(async (address, index) => {

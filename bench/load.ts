@@ -7,6 +7,8 @@ export interface LoadOptions {
   readonly connections: number;
   /** All of them are answered before the load ends: none is broken off, so Envoy's counts agree to the last one. */
   readonly requests: number;
+  /** As fast as they are answered where it is left out. */
+  readonly requestsPerSecond?: number;
   readonly headers: Readonly<Record<string, string>>;
   /** Where the log of the single requests is kept for a moment. */
   readonly directory: string;
@@ -22,7 +24,7 @@ export interface LoadReport {
 }
 
 /**
- * Lets h2load ask as fast as it is answered, over HTTP/1.1. The percentiles are exact: they are of its log of each
+ * Lets h2load ask over HTTP/1.1. The percentiles are exact: they are of its log of each
  * single request.
  * @throws Error when a request was not answered with 2xx
  */
@@ -35,6 +37,9 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     command: 'h2load',
     args: [
       ...['--h1', '-t', '1', '-c', String(options.connections), '-n', String(options.requests)],
+      ...(options.requestsPerSecond === undefined
+        ? []
+        : ['--rps', String(options.requestsPerSecond / options.connections)]),
       ...[`--log-file=${logFile}`, ...headers, options.url],
     ],
   });

@@ -7,10 +7,13 @@ import { startApplication } from './application.ts';
 import type { Bench } from './bench.ts';
 import { compare } from './comparison.ts';
 import { baselineKind, CONTESTANTS } from './contestants.ts';
+import { measureMemory } from './memory.ts';
 import { type Options, PARTS_OF_RUN, parseOptions } from './options.ts';
 import { BUILD, PARTS } from './paths.ts';
+import { measurePolls } from './poll-scale.ts';
 import { formatReport } from './report.ts';
 import type { Results } from './results.ts';
+import { measureThroughputScale } from './throughput-scale.ts';
 import { describeMachine, findTools, MissingTool } from './tools.ts';
 
 const stop = new AbortController();
@@ -44,12 +47,18 @@ async function main(options: Options): Promise<number> {
 }
 
 async function runParts(bench: Bench, options: Options, results: Results): Promise<void> {
-  const kinds = CONTESTANTS.filter(({ name }) => options.only.includes(name));
-  if (options.baseline !== null) kinds.push(baselineKind(options.baseline));
-  const { rounds, seconds, session, quick } = options;
-  if (options.parts.includes('compare')) {
-    const warmUpSeconds = quick ? 0.3 : 1.5;
-    results.comparison = await compare(bench, { kinds, rounds, seconds, warmUpSeconds, session, connections: [32, 1] });
+  const { rounds, seconds, session, quick, parts, only, baseline, decisions } = options;
+  const kinds = CONTESTANTS.filter(({ name }) => only.includes(name));
+  if (baseline !== null) kinds.push(baselineKind(baseline));
+  const turns = { rounds, seconds, warmUpSeconds: quick ? 0.2 : 1.5, session };
+  if (parts.includes('compare')) {
+    results.comparison = await compare(bench, { ...turns, kinds, connections: [32, 1] });
+  }
+  if (parts.includes('throughput')) results.throughput = await measureThroughputScale(bench, turns);
+  if (parts.includes('polls')) results.polls = await measurePolls(bench, { seconds: quick ? 1 : seconds * 2 });
+  if (parts.includes('memory')) {
+    const withSidecar = kinds.filter(({ name }) => ['go', 'asked', 'baseline'].includes(name));
+    results.memory = await measureMemory(bench, withSidecar, decisions);
   }
 }
 
@@ -57,8 +66,16 @@ function isWhole({ quick, parts, only }: Options): boolean {
   return !quick && parts.length === PARTS_OF_RUN.length && only.length === CONTESTANTS.length;
 }
 
-function shownOptions({ rounds, seconds, workers, session, nodeArgs, quick }: Options): Record<string, unknown> {
-  return { rounds, seconds, workers, session, nodeArgs, quick };
+function shownOptions({
+  rounds,
+  seconds,
+  decisions,
+  workers,
+  session,
+  nodeArgs,
+  quick,
+}: Options): Record<string, unknown> {
+  return { rounds, seconds, decisions, workers, session, nodeArgs, quick };
 }
 
 async function aborted(): Promise<never> {

@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { CONTESTANTS } from './contestants.ts';
 import type { Session } from './measure.ts';
 
-export const PARTS_OF_RUN = ['compare'] as const;
+export const PARTS_OF_RUN = ['compare', 'throughput', 'polls', 'memory'] as const;
 export type Part = (typeof PARTS_OF_RUN)[number];
 
 export interface Options {
@@ -12,6 +12,8 @@ export interface Options {
   readonly only: readonly string[];
   readonly rounds: number;
   readonly seconds: number;
+  /** After which memory is judged. */
+  readonly decisions: number;
   readonly workers: number;
   readonly session: Session;
   readonly node: string;
@@ -20,8 +22,8 @@ export interface Options {
   readonly out: string | null;
 }
 
-const QUICK = { rounds: 1, seconds: 0.5 };
-const FULL = { rounds: 5, seconds: 5 };
+const QUICK = { rounds: 1, seconds: 0.5, decisions: 5_000 };
+const FULL = { rounds: 5, seconds: 5, decisions: 1_000_000 };
 
 /** @throws CommanderError for wrong use, after it was said */
 export function parseOptions(argv: readonly string[]): Options {
@@ -33,6 +35,7 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--only <names>', `contestants: ${names.join(', ')}`, listOf(names), names)
     .option('--rounds <n>', `measurements of each, of which the best counts (default: ${FULL.rounds})`, wholeNumber)
     .option('--seconds <s>', `how long a measurement takes (default: ${FULL.seconds})`, positive)
+    .option('--decisions <n>', `after which memory is judged (default: ${FULL.decisions})`, wholeNumber)
     .option('--workers <n>', "the proxy's workers", wholeNumber, 1)
     .option('--session <whose>', 'sessions of this site (own) or of the other (other)', oneOf(['own', 'other']), 'own')
     .option('--node <path>', 'the Node that runs the sidecar', process.execPath)
@@ -50,6 +53,7 @@ export function parseOptions(argv: readonly string[]): Options {
     only: string[];
     rounds?: number;
     seconds?: number;
+    decisions?: number;
     workers: number;
     session: Session;
     node: string;

@@ -7,6 +7,9 @@ export interface Results {
   readonly versions: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, unknown>>;
   comparison?: ComparisonResult;
+  throughput?: readonly ThroughputResult[];
+  polls?: readonly PollResult[];
+  memory?: readonly MemoryResult[];
 }
 
 export interface ComparisonResult {
@@ -24,6 +27,51 @@ export interface LoadResult {
   readonly connections: number;
   readonly best: Best;
   readonly runs: readonly Run[];
+}
+
+export interface ThroughputResult extends LoadResult {
+  readonly workers: number;
+  /** 0: Envoy without a decision. */
+  readonly sidecars: number;
+}
+
+export interface PollResult {
+  /** Of both pools together. */
+  readonly hosts: number;
+  readonly otherClusters: number;
+  /** Of one core, without any request. */
+  readonly sidecarCpuPercent: number;
+  readonly envoyCpuPercent: number;
+  readonly sidecarRssMb: number;
+  /** While nothing changes. */
+  readonly steady: DelayResult;
+  /** While a host goes down and comes back. */
+  readonly change: DelayResult;
+}
+
+/** How long decisions took under a light load, as Envoy saw it, and how long the sidecar's event loop was held up. */
+export interface DelayResult {
+  readonly decisionP99Us: number;
+  readonly decisionMaxUs: number;
+  readonly loopMaxMs: number;
+}
+
+export interface MemoryResult {
+  readonly name: string;
+  readonly label: string;
+  /** What the memory is to be judged after; the run goes on to half as many again. */
+  readonly decisions: number;
+  /** The highest until then, the one then, and the highest after it. */
+  readonly peakMb: number;
+  readonly atTargetMb: number;
+  readonly peakBeyondMb: number;
+  readonly skipped: number;
+  readonly samples: readonly MemorySample[];
+}
+
+export interface MemorySample {
+  readonly decisions: number;
+  readonly rssMb: number;
 }
 
 /** Of each figure the best of all runs; of memory and of skipped decisions the worst. */
