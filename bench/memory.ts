@@ -6,6 +6,8 @@ import type { MemoryResult, MemorySample } from './results.ts';
 
 const CONNECTIONS = 32;
 const SAMPLES_TO_TARGET = 20;
+/** With fewer most of the time would go into starting the load. */
+const MIN_REQUESTS = 1_000;
 /** How far past the target is gone on, to see whether memory grows further. */
 const BEYOND = 1.5;
 
@@ -18,7 +20,7 @@ export async function measureMemory(
   const results: MemoryResult[] = [];
   for (const { name, label, start } of kinds) {
     const contestant = await start(bench);
-    const requests = Math.ceil(decisions / SAMPLES_TO_TARGET);
+    const requests = Math.max(MIN_REQUESTS, Math.ceil(decisions / SAMPLES_TO_TARGET));
     const samples: MemorySample[] = [];
     let skipped = 0;
     for (let done = requests; done <= decisions * BEYOND; done += requests) {

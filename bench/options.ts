@@ -7,6 +7,8 @@ export type Part = (typeof PARTS_OF_RUN)[number];
 
 export interface Options {
   readonly quick: boolean;
+  /** Profiles the sidecar instead of everything else. */
+  readonly profile: boolean;
   readonly parts: readonly Part[];
   /** Names of contestants. */
   readonly only: readonly string[];
@@ -31,6 +33,7 @@ export function parseOptions(argv: readonly string[]): Options {
   const command = new Command('npm run bench --')
     .description('Measures site-persistence beside what else does its job, and writes tables, JSON and plots.')
     .option('--quick', 'a short run that shows that everything works; its figures mean nothing', false)
+    .option('--profile', 'say where the CPU of the sidecar goes under load, and nothing else', false)
     .option('--parts <parts>', `what to run: ${PARTS_OF_RUN.join(', ')}`, listOf(PARTS_OF_RUN), [...PARTS_OF_RUN])
     .option('--only <names>', `contestants: ${names.join(', ')}`, listOf(names), names)
     .option('--rounds <n>', `measurements of each, of which the best counts (default: ${FULL.rounds})`, wholeNumber)
@@ -49,6 +52,7 @@ export function parseOptions(argv: readonly string[]): Options {
     .parse([...argv], { from: 'user' });
   const given = command.opts<{
     quick: boolean;
+    profile: boolean;
     parts: Part[];
     only: string[];
     rounds?: number;

@@ -28,11 +28,17 @@ const REQUESTS_PER_SECOND = 400;
 /** What starting up costs is no part of the poll's cost. */
 const SETTLE_MS = 2_000;
 
+export interface PollOptions {
+  /** How often delays are measured; the best counts, for whatever else runs on the machine delays as well. */
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
 /**
  * What polling Envoy costs at the default interval: CPU of a sidecar without requests, and how long decisions are
  * delayed, first while nothing changes and then while a host goes down and comes back.
  */
-export async function measurePolls(bench: Bench, { seconds }: { readonly seconds: number }): Promise<PollResult[]> {
+export async function measurePolls(bench: Bench, options: PollOptions): Promise<PollResult[]> {
   const results: PollResult[] = [];
   for (const setting of SETTINGS) {
     const name = `poll-${setting.hosts}-${setting.otherClusters}`;
@@ -46,8 +52,8 @@ export async function measurePolls(bench: Bench, { seconds }: { readonly seconds
     await waitForHosts(edge, setting.hosts);
     const result = {
       ...setting,
-      ...(await idleCost(bench, edge, seconds)),
-      ...(await delays(bench, edge, { pools, logFile, seconds })),
+      ...(await idleCost(bench, edge, options.seconds * 2)),
+      ...(await delays(bench, edge, { pools, logFile, ...options })),
     };
     await edge.envoy.stop();
     results.push(result);
@@ -70,25 +76,30 @@ async function waitForHosts(edge: Edge, hosts: number): Promise<void> {
 }
 
 async function idleCost(bench: Bench, edge: Edge, seconds: number) {
+  const [envoyAloneCpuPercent = 0] = await cpuPercents([pidsOf([edge.envoy])], seconds);
   const sidecars = await startSidecars(bench, edge);
   await sleep(SETTLE_MS);
-  const [sidecarPids, envoyPids] = [pidsOf(sidecars), pidsOf([edge.envoy])];
-  const before = [await readUsage(sidecarPids), await readUsage(envoyPids)];
-  const startedAt = performance.now();
-  await sleep(seconds * 1_000);
-  const after = [await readUsage(sidecarPids), await readUsage(envoyPids)];
-  const elapsedMs = performance.now() - startedAt;
-  const [sidecarCpuPercent = 0, envoyCpuPercent = 0] = after.map(
-    (usage, at) => (100 * (usage.cpuMs - (before[at]?.cpuMs ?? 0))) / elapsedMs,
-  );
+  const pids = pidsOf(sidecars);
+  const [sidecarCpuPercent = 0, envoyCpuPercent = 0] = await cpuPercents([pids, pidsOf([edge.envoy])], seconds);
+  const { rssBytes } = await readUsage(pids);
   await Promise.all(sidecars.map((sidecar) => sidecar.stop()));
-  return { sidecarCpuPercent, envoyCpuPercent, sidecarRssMb: (after[0]?.rssBytes ?? 0) / 1e6 };
+  return { sidecarCpuPercent, envoyCpuPercent, envoyAloneCpuPercent, sidecarRssMb: rssBytes / 1e6 };
 }
 
-interface DelayOptions {
+/** Of one core, for each group of processes, over so many seconds from now. */
+async function cpuPercents(groups: readonly (readonly number[])[], seconds: number): Promise<number[]> {
+  const read = async () => await Promise.all(groups.map((pids) => readUsage(pids)));
+  const before = await read();
+  const startedAt = performance.now();
+  await sleep(seconds * 1_000);
+  const after = await read();
+  const elapsedMs = performance.now() - startedAt;
+  return after.map((usage, at) => (100 * (usage.cpuMs - (before[at]?.cpuMs ?? 0))) / elapsedMs);
+}
+
+interface DelayOptions extends PollOptions {
   readonly pools: LargePools;
   readonly logFile: string;
-  readonly seconds: number;
 }
 
 async function delays(bench: Bench, edge: Edge, options: DelayOptions) {
@@ -98,14 +109,20 @@ async function delays(bench: Bench, edge: Edge, options: DelayOptions) {
   await sleep(SETTLE_MS);
   // The sidecar's code is compiled when it is first used; that is no delay of a poll.
   await measureDelay(bench, edge, sidecar, options);
-  const steady = await measureDelay(bench, edge, sidecar, options);
-  const changing = measureDelay(bench, edge, sidecar, options);
-  const quarterMs = (options.seconds * 1_000) / 4;
-  for (const health of ['UNHEALTHY', 'HEALTHY'] as const) {
-    await sleep(quarterMs);
-    await options.pools.setLastHost(health);
+  const steady: DelayResult[] = [];
+  const change: DelayResult[] = [];
+  for (let round = 0; round < options.rounds; round++) {
+    steady.push(await measureDelay(bench, edge, sidecar, options));
+    const changing = measureDelay(bench, edge, sidecar, options);
+    for (const health of ['UNHEALTHY', 'HEALTHY'] as const) {
+      await sleep((options.seconds * 1_000) / 4);
+      const linesBefore = sidecar.lines.length;
+      await options.pools.setLastHost(health);
+      const isSeen = () => sidecar.lines.slice(linesBefore).some((line) => /pool local_pool .* servers up/.test(line));
+      await waitUntil(isSeen, { what: `the sidecar to see that a host is ${health}` });
+    }
+    change.push(await changing);
   }
-  const change = await changing;
   await sidecar.stop();
   return { steady, change };
 }
@@ -153,6 +170,12 @@ async function readDecisionTimes(logFile: string, requests: number): Promise<Flo
     },
     { what: `Envoy to log ${requests} decisions` },
   );
-  const times = lines.map((line) => Number(/_latency_us":?(\d+)/.exec(line)?.[1] ?? Number.NaN));
-  return Float64Array.from(times).sort();
+  return Float64Array.from(lines, readDecisionTime).sort();
+}
+
+/** Such as `rh:680:0,bs:135,br:129`: the request headers' phase took 680 µs and ended with gRPC status 0. */
+function readDecisionTime(line: string): number {
+  const time = /^rh:(\d+):0/.exec(line)?.[1];
+  if (time === undefined) throw new Error(`a request had no decision; Envoy logged of it: ${line}`);
+  return Number(time);
 }

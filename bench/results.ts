@@ -42,11 +42,13 @@ export interface PollResult {
   /** Of one core, without any request. */
   readonly sidecarCpuPercent: number;
   readonly envoyCpuPercent: number;
+  /** Before there was a sidecar that polls. */
+  readonly envoyAloneCpuPercent: number;
   readonly sidecarRssMb: number;
-  /** While nothing changes. */
-  readonly steady: DelayResult;
-  /** While a host goes down and comes back. */
-  readonly change: DelayResult;
+  /** While nothing changes, round by round. */
+  readonly steady: readonly DelayResult[];
+  /** While a host goes down and comes back, round by round. */
+  readonly change: readonly DelayResult[];
 }
 
 /** How long decisions took under a light load, as Envoy saw it, and how long the sidecar's event loop was held up. */
