@@ -21,31 +21,25 @@ import { describeMachine, findTools, MissingTool } from './tools.ts';
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
 
-async function main(options: Options): Promise<number> {
+async function main(options: Options, directory: string): Promise<number> {
   const { tools, versions } = await findTools({ node: options.node, needsGo: needsGo(options), say });
-  const directory = await mkdtemp(join(tmpdir(), 'site-persistence-bench-'));
-  try {
-    const { workers, nodeArgs } = options;
-    const application = await startApplication(tools.haproxy);
-    const bench: Bench = { tools, directory, application, workers, nodeArgs, say };
-    if (options.profile) {
-      process.stdout.write(`${await profileSidecar(bench, turnOptions(options))}\n`);
-      return 0;
-    }
-    const results: Results = {
-      date: new Date().toISOString(),
-      machine: describeMachine(),
-      versions,
-      options: shownOptions(options),
-    };
-    await runParts(bench, options, results);
-    process.stdout.write(`\n${formatReport(results)}`);
-    await writeResults(options, results);
+  const { workers, nodeArgs } = options;
+  const application = await startApplication(tools.haproxy);
+  const bench: Bench = { tools, directory, application, workers, nodeArgs, say };
+  if (options.profile) {
+    process.stdout.write(`${await profileSidecar(bench, turnOptions(options))}\n`);
     return 0;
-  } finally {
-    await stopAllProcesses();
-    await rm(directory, { recursive: true, force: true });
   }
+  const results: Results = {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions,
+    options: shownOptions(options),
+  };
+  await runParts(bench, options, results);
+  process.stdout.write(`\n${formatReport(results)}`);
+  await writeResults(options, results);
+  return 0;
 }
 
 async function writeResults(options: Options, results: Results): Promise<void> {
@@ -66,7 +60,7 @@ function turnOptions({ seconds, session, quick }: Options) {
 }
 
 async function runParts(bench: Bench, options: Options, results: Results): Promise<void> {
-  const { rounds, seconds, parts, only, baseline, decisions } = options;
+  const { rounds, seconds, parts, only, baseline, decisions, quick } = options;
   const kinds = CONTESTANTS.filter(({ name }) => only.includes(name));
   if (baseline !== null) kinds.push(baselineKind(baseline));
   const turns = { rounds, ...turnOptions(options) };
@@ -74,7 +68,8 @@ async function runParts(bench: Bench, options: Options, results: Results): Promi
     results.comparison = await compare(bench, { ...turns, kinds, connections: [32, 1] });
   }
   if (parts.includes('throughput')) results.throughput = await measureThroughputScale(bench, turns);
-  if (parts.includes('polls')) results.polls = await measurePolls(bench, { rounds: Math.min(rounds, 3), seconds });
+  if (parts.includes('polls'))
+    results.polls = await measurePolls(bench, { rounds: Math.min(rounds, 3), seconds, quick });
   if (parts.includes('memory')) {
     const withSidecar = kinds.filter(({ name }) => ['go', 'asked', 'baseline'].includes(name));
     results.memory = await measureMemory(bench, withSidecar, decisions);
@@ -109,17 +104,18 @@ function say(line: string): void {
 }
 
 async function run(): Promise<number> {
+  const directory = await mkdtemp(join(tmpdir(), 'site-persistence-bench-'));
   try {
-    return await Promise.race([main(parseOptions(process.argv.slice(2))), aborted()]);
+    return await Promise.race([main(parseOptions(process.argv.slice(2)), directory), aborted()]);
   } catch (error) {
     // Commander has said what is wrong.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (stop.signal.aborted) {
-      await stopAllProcesses();
-      return 130;
-    }
+    if (stop.signal.aborted) return 130;
     process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
     return error instanceof MissingTool ? 2 : 1;
+  } finally {
+    await stopAllProcesses();
+    await rm(directory, { recursive: true, force: true });
   }
 }
 

@@ -24,7 +24,7 @@ export interface Options {
   readonly out: string | null;
 }
 
-const QUICK = { rounds: 1, seconds: 0.5, decisions: 5_000 };
+const QUICK = { rounds: 1, seconds: 0.3, decisions: 2_000 };
 const FULL = { rounds: 5, seconds: 5, decisions: 1_000_000 };
 
 /** @throws CommanderError for wrong use, after it was said */

@@ -22,6 +22,8 @@ const SETTINGS = [
   { hosts: 10_000, otherClusters: 1_000 },
 ];
 
+const QUICK_SETTINGS = [SETTINGS.at(0), SETTINGS.at(-1)].filter((setting) => setting !== undefined);
+
 /** Few enough to leave everything idle in between, many enough to meet each poll. */
 const REQUESTS_PER_SECOND = 400;
 
@@ -32,6 +34,8 @@ export interface PollOptions {
   /** How often delays are measured; the best counts, for whatever else runs on the machine delays as well. */
   readonly rounds: number;
   readonly seconds: number;
+  /** Only the least and the most, and no time to settle. */
+  readonly quick: boolean;
 }
 
 /**
@@ -40,7 +44,7 @@ export interface PollOptions {
  */
 export async function measurePolls(bench: Bench, options: PollOptions): Promise<PollResult[]> {
   const results: PollResult[] = [];
-  for (const setting of SETTINGS) {
+  for (const setting of options.quick ? QUICK_SETTINGS : SETTINGS) {
     const name = `poll-${setting.hosts}-${setting.otherClusters}`;
     const pools = createLargePools(bench, name, setting);
     const logFile = join(bench.directory, `${name}.decisions`);
@@ -52,7 +56,7 @@ export async function measurePolls(bench: Bench, options: PollOptions): Promise<
     await waitForHosts(edge, setting.hosts);
     const result = {
       ...setting,
-      ...(await idleCost(bench, edge, options.seconds * 2)),
+      ...(await idleCost(bench, edge, options)),
       ...(await delays(bench, edge, { pools, logFile, ...options })),
     };
     await edge.envoy.stop();
@@ -75,12 +79,13 @@ async function waitForHosts(edge: Edge, hosts: number): Promise<void> {
   );
 }
 
-async function idleCost(bench: Bench, edge: Edge, seconds: number) {
-  const [envoyAloneCpuPercent = 0] = await cpuPercents([pidsOf([edge.envoy])], seconds);
+async function idleCost(bench: Bench, edge: Edge, { seconds, quick }: PollOptions) {
+  const watchedSeconds = seconds * 2;
+  const [envoyAloneCpuPercent = 0] = await cpuPercents([pidsOf([edge.envoy])], watchedSeconds);
   const sidecars = await startSidecars(bench, edge);
-  await sleep(SETTLE_MS);
+  await sleep(quick ? 0 : SETTLE_MS);
   const pids = pidsOf(sidecars);
-  const [sidecarCpuPercent = 0, envoyCpuPercent = 0] = await cpuPercents([pids, pidsOf([edge.envoy])], seconds);
+  const [sidecarCpuPercent = 0, envoyCpuPercent = 0] = await cpuPercents([pids, pidsOf([edge.envoy])], watchedSeconds);
   const { rssBytes } = await readUsage(pids);
   await Promise.all(sidecars.map((sidecar) => sidecar.stop()));
   return { sidecarCpuPercent, envoyCpuPercent, envoyAloneCpuPercent, sidecarRssMb: rssBytes / 1e6 };
@@ -106,7 +111,7 @@ async function delays(bench: Bench, edge: Edge, options: DelayOptions) {
   const nodeArgs = ['--import', `${BUILD}/bench/loop-delay-preload.js`];
   const [sidecar] = await startSidecars(bench, edge, { nodeArgs });
   if (sidecar === undefined) throw new Error('an edge has at least one sidecar');
-  await sleep(SETTLE_MS);
+  await sleep(options.quick ? 0 : SETTLE_MS);
   // The sidecar's code is compiled when it is first used; that is no delay of a poll.
   await measureDelay(bench, edge, sidecar, options);
   const steady: DelayResult[] = [];
