@@ -16,6 +16,7 @@ export const bootstrapSchema = z.looseObject({
   static_resources: z.looseObject({
     listeners: z.array(
       z.looseObject({
+        name: z.string(),
         filter_chains: z.array(
           z.looseObject({ filters: z.array(z.looseObject({ name: z.string(), typed_config: connectionManager })) }),
         ),
@@ -45,6 +46,7 @@ export function withoutAccessLog(bootstrap: Bootstrap): void {
 /** Envoy as it is without a decision: stickiness to the servers of the local pool and nothing else. */
 export function withoutDecision(bootstrap: Bootstrap): void {
   const kept = ['envoy.filters.http.stateful_session', 'envoy.filters.http.router'];
+  bootstrap.static_resources.listeners = bootstrap.static_resources.listeners.filter(({ name }) => name === 'edge');
   for (const manager of connectionManagers(bootstrap)) {
     manager.http_filters = manager.http_filters.filter((filter) => kept.includes(filter.name));
     delete manager.early_header_mutation_extensions;

@@ -64,19 +64,14 @@ const CASES: readonly Case[] = [
 /** Plain Envoy knows no site. */
 const CASES_WITHOUT_DECISION = CASES.slice(0, 2);
 
-/**
- * The other site is down. Who can't see that serves the request all the same, by the fallback of the route to the other
- * site: with that route's hop header, no stickiness, and no cookie expired.
- */
-function remoteDownCases({ seesHealth }: Contestant): readonly Case[] {
-  return [
-    {
-      what: "other site's cookie while that site is down",
-      headers: () => ({ cookie: OTHER }),
-      expected: seesHealth ? { ...HERE, expires: true, setsOwn: true } : { ...HERE, hop: 'east' },
-    },
-  ];
-}
+/** The other site is down. Who can't see that adopts its sessions all the same, by the fallback of the remote route. */
+const REMOTE_DOWN_CASES: readonly Case[] = [
+  {
+    what: "other site's cookie while that site is down",
+    headers: () => ({ cookie: OTHER }),
+    expected: { ...HERE, expires: true, setsOwn: true },
+  },
+];
 
 const LOCAL_DOWN_CASES: readonly Case[] = [
   { what: 'own cookie while this site is down', headers: (own) => ({ cookie: own }), expected: THERE },
@@ -110,7 +105,7 @@ export async function checkCorrectness(contestants: readonly Contestant[], appli
   await checkAll();
 
   await application.stop('remote');
-  for (const each of deciding) await expectSoon(each, remoteDownCases(each));
+  for (const each of deciding) await expectSoon(each, REMOTE_DOWN_CASES);
   await application.start('remote');
   await checkAll();
 
