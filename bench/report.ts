@@ -35,6 +35,7 @@ function formatComparison({ contestants }: ComparisonResult): string[] {
     const rows = contestants.flatMap(({ name, label }) => {
       const best = figure(contestants, name, connections);
       if (best === undefined) return [];
+      const hasSidecar = best.sidecarRssMb > 0;
       return [
         [
           label,
@@ -44,11 +45,11 @@ function formatComparison({ contestants }: ComparisonResult): string[] {
           ms(best.p99Us),
           ratio(best.p99Us, go?.p99Us),
           best.proxyCpuUs.toFixed(0),
-          best.sidecarCpuUs === 0 ? '' : best.sidecarCpuUs.toFixed(0),
-          best.sidecarCpuUs === 0 ? '' : ratio(best.sidecarCpuUs, go?.sidecarCpuUs),
+          hasSidecar ? best.sidecarCpuUs.toFixed(0) : '',
+          hasSidecar ? ratio(best.sidecarCpuUs, go?.sidecarCpuUs) : '',
           best.proxyRssMb.toFixed(0),
-          best.sidecarRssMb === 0 ? '' : best.sidecarRssMb.toFixed(0),
-          best.askedShare === 0 ? '' : `${(best.askedShare * 100).toFixed(0)} %`,
+          hasSidecar ? best.sidecarRssMb.toFixed(0) : '',
+          hasSidecar ? `${(best.askedShare * 100).toFixed(0)} %` : '',
           String(best.skipped),
         ],
       ];

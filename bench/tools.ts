@@ -42,10 +42,8 @@ export async function findTools(options: {
   const envoy = await fetchEnvoy(DEFAULT_ENVOY_VERSION, say);
   const goExtProc = needsGo ? await buildGoExtProc(say) : null;
   const versions = {
-    ...Object.fromEntries(Object.entries(asked).map(([name, answer]) => [name, String(answer)])),
-    envoy: await firstLine(envoy, ['--version'], 'it was fetched').then((line) =>
-      String(line).replace(/^.*version: /, ''),
-    ),
+    ...Object.fromEntries(Object.entries(asked).map(([name, answer]) => [name, numberIn(String(answer))])),
+    envoy: numberIn(String(await firstLine(envoy, ['--version'], 'it was fetched'))),
     ...(await packageVersions()),
     ...(goExtProc === null ? {} : await goModuleVersions(goExtProc)),
   };
@@ -62,6 +60,11 @@ export function describeMachine(): Readonly<Record<string, string | number>> {
     kernel: release(),
     arch: process.arch,
   };
+}
+
+/** `1.52.0` of `h2load nghttp2/1.52.0`; the whole text where there is no such number. */
+function numberIn(text: string): string {
+  return /\d+\.\d+\.\d+/.exec(text)?.[0] ?? text;
 }
 
 async function firstLine(command: string, args: readonly string[], howToGet: string): Promise<string | MissingTool> {
