@@ -11,7 +11,7 @@ export interface Application {
   start(pool: 'local' | 'remote'): Promise<void>;
 }
 
-/** @param host what the servers listen on; `*` makes each answer on every loopback address */
+/** Starts the servers and waits until each answers. */
 export async function startApplication(haproxy: string): Promise<Application> {
   const ports = await freePorts(3);
   const servers = ['app-1', 'app-2', 'west'].map((name, index) => ({ name, port: ports[index] ?? 0 }));
@@ -35,7 +35,7 @@ export async function startApplication(haproxy: string): Promise<Application> {
   };
 }
 
-/** Starts an HAProxy on all loopback addresses of a port, and waits until it answers. */
+/** Starts an HAProxy with a config of bench/, whose address is its LISTEN, and waits until it answers. */
 export async function startHaproxy(
   haproxy: string,
   name: string,

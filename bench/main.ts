@@ -76,8 +76,8 @@ async function runParts(bench: Bench, options: Options, results: Results): Promi
   }
 }
 
-function isWhole({ quick, parts, only }: Options): boolean {
-  return !quick && parts.length === PARTS_OF_RUN.length && only.length === CONTESTANTS.length;
+function isWhole({ quick, parts, only, baseline }: Options): boolean {
+  return !quick && baseline === null && parts.length === PARTS_OF_RUN.length && only.length === CONTESTANTS.length;
 }
 
 function shownOptions({
