@@ -1,6 +1,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
+import type { Counters } from '../metrics/counters.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
@@ -11,6 +12,7 @@ export interface ProcessOptions {
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
+  readonly counters: Counters;
   /** Told of each decision; null where nobody listens, so that it costs nothing. */
   readonly onDecision: ((decision: Decision) => void) | null;
   /** Told of a message that is not Envoy's. */
@@ -23,15 +25,18 @@ export interface ProcessOptions {
  * of the response. Only cookies to expire keep it open until the response headers.
  */
 export function createProcess(options: ProcessOptions): (call: ProcessCall) => void {
-  const { policy, replies, currentState, onDecision, onMalformed } = options;
+  const { policy, replies, currentState, counters, onDecision, onMalformed } = options;
   const { unchanged } = replies;
+  const { streams, decisionTime } = counters;
 
   return function process(call) {
+    const openedAtMs = performance.now();
     let onResponse: Buffer | null = null;
     let ended = false;
 
     function endWith(reply: Buffer): void {
       ended = true;
+      streams.complete++;
       call.write(reply);
       call.end();
     }
@@ -46,6 +51,8 @@ export function createProcess(options: ProcessOptions): (call: ProcessCall) => v
           onResponse = reply.onResponse;
           if (onResponse === null) endWith(reply.bytes);
           else call.write(reply.bytes);
+          reply.counter.count++;
+          decisionTime.add(performance.now() - openedAtMs);
           return;
         }
         case 'responseHeaders':
@@ -56,6 +63,7 @@ export function createProcess(options: ProcessOptions): (call: ProcessCall) => v
           // Closed without a reply: Envoy goes on with the request as if there were no opinion.
           onMalformed();
           ended = true;
+          streams.malformed++;
           call.end();
           return;
         default:
@@ -63,12 +71,17 @@ export function createProcess(options: ProcessOptions): (call: ProcessCall) => v
       }
     });
     call.on('end', () => {
-      if (!ended) call.end();
+      if (ended) return;
       ended = true;
+      streams.abandoned++;
+      call.end();
     });
     // A stream that its Envoy broke off; there is nobody left to answer.
-    call.on('error', () => {
+    const onReset = () => {
+      if (!ended) streams.reset++;
       ended = true;
-    });
+    };
+    call.on('cancelled', onReset);
+    call.on('error', onReset);
   };
 }
