@@ -76,7 +76,7 @@ function createProgram(context: CliContext): Command {
 
   const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
   command(program, 'status')
-    .description('say how the site stands: its pools, which servers are down and why, draining')
+    .description('say how the site stands: its pools and their servers, draining, decisions a second, the last changes')
     .option(...opsOption)
     .addOption(new Option('--json', 'as JSON').conflicts('ready'))
     .option('--ready', 'only say whether the sidecar serves and health is known, exit code 1 if not: for health checks')
