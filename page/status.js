@@ -11,6 +11,7 @@ import { createGraph, createKey } from './graph.js';
 /** A tick comes each second. */
 const SILENCE_MS = 5_000;
 const RETRY_MS = 1_000;
+const SAY_DELAY_MS = 100;
 const MAX_SAMPLES = 120;
 /** Of a large pool not every server that is up is shown; each that is down is. */
 const MAX_UP_HOSTS_SHOWN = 50;
@@ -41,6 +42,8 @@ let source;
 let heardAtMs = performance.now();
 let isLost = false;
 let isWaiting = false;
+/** @type {string[]} */
+const toSay = [];
 
 connect();
 setInterval(() => {
@@ -273,11 +276,15 @@ function indexOrEnd(list, item) {
 }
 
 /**
- * For a screen reader; changes are said once, numbers never.
+ * For a screen reader; changes are said once, numbers never. What comes at the same time is said together, for a
+ * later text takes the place of one that is still being read.
  * @param {string} text
  */
 function say(text) {
-  byId('said').textContent = text;
+  if (toSay.push(text) > 1) return;
+  setTimeout(() => {
+    byId('said').textContent = toSay.splice(0).join(' ');
+  }, SAY_DELAY_MS);
 }
 
 /** @param {string} iso */

@@ -7,7 +7,7 @@ import type { SiteStateReport } from './state.ts';
 export const MAX_EVENT_STREAMS = 32;
 
 /** A reader that took nothing for so long is gone, or as good as. */
-const STUCK_MS = 15_000;
+const STUCK_MS = 10_000;
 
 /** Changes come in groups, such as of both pools at once. */
 const CHANGE_DELAY_MS = 50;
