@@ -63,8 +63,10 @@ class DirectCall implements ReplyStream {
     this.#stream.halfClose();
   }
 
-  /** Also called when all is sent; there is nothing to free. */
-  onCancel(): void {}
+  /** Also called when all is sent. */
+  onCancel(): void {
+    this.#stream.cancel();
+  }
 
   write(reply: Buffer): void {
     this.#call.sendMessage(reply, ignore);

@@ -1,5 +1,6 @@
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
+import type { Counters } from '../metrics/counters.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
@@ -16,6 +17,8 @@ export interface ProcessStream {
   receive(message: Buffer): void;
   /** Envoy sends no more. */
   halfClose(): void;
+  /** Envoy broke it off, or it has ended. */
+  cancel(): void;
 }
 
 export interface ProcessOptions {
@@ -24,6 +27,7 @@ export interface ProcessOptions {
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
+  readonly counters: Counters;
   /** Told of each decision; null where nobody listens, so that it costs nothing. */
   readonly onDecision: ((decision: Decision) => void) | null;
   /** Told of a message that is not Envoy's. */
@@ -43,6 +47,7 @@ class DecidedStream implements ProcessStream {
   readonly #stream: ReplyStream;
   #onResponse: Buffer | null = null;
   #isEnded = false;
+  readonly #openedAtMs = performance.now();
 
   constructor(options: ProcessOptions, stream: ReplyStream) {
     this.#options = options;
@@ -55,13 +60,15 @@ class DecidedStream implements ProcessStream {
     const message = decode(bytes);
     switch (message.phase) {
       case 'requestHeaders': {
-        const { policy, currentState, onDecision } = this.#options;
+        const { policy, currentState, counters, onDecision } = this.#options;
         const decision = decide(policy, currentState(), message);
         const reply = replies.forDecision(decision);
         if (onDecision !== null) onDecision(decision);
         this.#onResponse = reply.onResponse;
         this.#stream.write(reply.bytes);
-        if (reply.onResponse === null) this.#end();
+        if (reply.onResponse === null) this.#end('complete');
+        reply.counter.count++;
+        counters.decisionTime.add(performance.now() - this.#openedAtMs);
         return;
       }
       case 'responseHeaders':
@@ -69,12 +76,12 @@ class DecidedStream implements ProcessStream {
         this.#stream.write(
           this.#onResponse !== null && !message.isUnserved ? this.#onResponse : replies.unchanged.responseHeaders,
         );
-        this.#end();
+        this.#end('complete');
         return;
       case 'malformed':
         // Closed without a reply: Envoy goes on with the request as if there were no opinion.
         this.#options.onMalformed();
-        this.#end();
+        this.#end('malformed');
         return;
       default:
         this.#stream.write(replies.unchanged[message.phase]);
@@ -82,11 +89,18 @@ class DecidedStream implements ProcessStream {
   }
 
   halfClose(): void {
-    if (!this.#isEnded) this.#end();
+    if (!this.#isEnded) this.#end('abandoned');
   }
 
-  #end(): void {
+  cancel(): void {
+    if (this.#isEnded) return;
     this.#isEnded = true;
+    this.#options.counters.streams.reset++;
+  }
+
+  #end(how: 'complete' | 'malformed' | 'abandoned'): void {
+    this.#isEnded = true;
+    this.#options.counters.streams[how]++;
     this.#stream.end();
   }
 }

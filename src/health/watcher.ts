@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from 'pino';
+import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
+import type { Counters } from '../metrics/counters.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
 import {
   describePool,
@@ -40,15 +41,17 @@ export interface HealthWatcher {
   close(): Promise<void>;
 }
 
-/**
- * Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed.
- * @param onHealth called after each good poll, when its health is in force; the next poll waits for it
- */
-export function createHealthWatcher(
-  config: Config,
-  logger: Logger,
-  onHealth: () => Promise<void> = async () => {},
-): HealthWatcher {
+export interface HealthWatcherOptions {
+  readonly config: Config;
+  readonly changes: ChangeLog;
+  readonly counters: Counters;
+  /** Called after each good poll, when its health is in force; the next poll waits for it. */
+  readonly onHealth?: () => Promise<void>;
+}
+
+/** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
+export function createHealthWatcher(options: HealthWatcherOptions): HealthWatcher {
+  const { config, changes, counters, onHealth = async () => {} } = options;
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
@@ -67,13 +70,17 @@ export function createHealthWatcher(
   let staleTimer: NodeJS.Timeout | undefined;
 
   async function poll(): Promise<boolean> {
+    const startedAtMs = performance.now();
     try {
       const counts = await countPools(client, watched);
       if (closing.signal.aborted) return false;
+      counters.countPoll('ok', performance.now() - startedAtMs);
       await accept(counts);
       return true;
     } catch (error) {
-      if (!closing.signal.aborted) noteFailure(error);
+      if (closing.signal.aborted) return false;
+      counters.countPoll('error', performance.now() - startedAtMs);
+      noteFailure(error);
       return false;
     }
   }
@@ -137,15 +144,15 @@ export function createHealthWatcher(
       const [before, now] = [previous[index], pools[index]];
       if (now === undefined || !changed.includes(pool)) return;
       if (!now.isKnownToEnvoy) {
-        logger.error(
-          { cluster: pool.cluster },
+        changes.error(
           `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
+          { cluster: pool.cluster },
         );
         return;
       }
       const level = now.isUp || before === undefined ? 'info' : 'warn';
       const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
-      logger[level](fields, describePool(pool, now));
+      changes[level](describePool(pool, now), fields);
     });
   }
 
@@ -153,14 +160,14 @@ export function createHealthWatcher(
     if (failedSinceMs !== null) return;
     failedSinceMs = performance.now();
     const reason = error instanceof Error ? error.message : String(error);
-    logger.warn(`cannot read health from Envoy's admin interface at ${describeAdmin(config.envoy.admin)}: ${reason}`);
+    changes.warn(`cannot read health from Envoy's admin interface at ${describeAdmin(config.envoy.admin)}: ${reason}`);
   }
 
   function noteSuccess(nowMs: number): void {
     if (failedSinceMs === null) return;
     const seconds = ((nowMs - failedSinceMs) / 1000).toFixed(1);
     failedSinceMs = null;
-    logger.info(`Envoy's admin interface answers again after ${seconds} s`);
+    changes.info(`Envoy's admin interface answers again after ${seconds} s`);
   }
 
   async function run(onFirstPoll: () => void): Promise<void> {
@@ -179,7 +186,7 @@ export function createHealthWatcher(
   }
 
   function sayUnknown(): void {
-    logger.error(
+    changes.error(
       `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
     );
   }
