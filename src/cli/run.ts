@@ -6,6 +6,7 @@ import { packageVersion } from '../package-version.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
 import { printEnvoyConfig } from './envoy.ts';
+import { importScript } from './import.ts';
 import { drain, type OpsTarget, ready, status, undrain } from './ops.ts';
 import { serve } from './serve.ts';
 import { UsageError } from './usage-error.ts';
@@ -95,6 +96,19 @@ function createProgram(context: CliContext): Command {
     .description('end a drain')
     .option(...opsOption)
     .action((options: OpsCommandOptions) => undrain(ops(options), context));
+
+  program
+    .command('import')
+    .description('print a config file from the DataScript (Lua) that did this on Avi')
+    .argument('<script>', 'the DataScript; it is read, never run')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nIt reads the names of cookies and pools and the status URI. What the script does not say is marked <fill in>, and\n' +
+        '"site-persistence check" names it by line; what goes beyond the original rules is said on stderr and in comments.\n\n' +
+        'To use it: site-persistence import site.lua > site.yaml && site-persistence check --config site.yaml',
+    )
+    .action((script: string) => importScript(script, context));
 
   return program;
 }
