@@ -1,61 +1,94 @@
 import type { Logger } from 'pino';
 import { formatAddress } from './config/address.ts';
 import type { Config } from './config/config.ts';
-import { type Decision, isAllLocal, NO_OWNER } from './decision/decide.ts';
-import { createPolicy, type Policy } from './decision/policy.ts';
-import { createRequestMatcher } from './decision/request-matcher.ts';
-import { createProcess } from './ext-proc/process.ts';
-import { createReplies } from './ext-proc/replies.ts';
-import { createRequestDecoder } from './ext-proc/request.ts';
+import { isAllLocal } from './decision/decide.ts';
+import { createDecisionLog } from './decision-log.ts';
 import { startExtProcServer } from './ext-proc/server.ts';
 import { createExtProcService } from './ext-proc/service.ts';
-import { createFastPath } from './fast-path/fast-path.ts';
+import { createGeneration, type LastingParts } from './generation.ts';
 import { describeAdmin } from './health/admin-client.ts';
 import { watchedPools } from './health/pool.ts';
-import { createHealthWatcher } from './health/watcher.ts';
+import type { HealthWatcher } from './health/watcher.ts';
 import { Drain } from './ops/drain.ts';
 import { startOpsServer } from './ops/server.ts';
 import { reportSiteState } from './ops/state.ts';
+import { createReloader, type Reloader, type ReloadResult } from './reload.ts';
 
 export interface Sidecar {
+  /** Replaces the config in force, see {@link Reloader.reload}. No call is lost; what listens stays where it is. */
+  readonly reload: Reloader['reload'];
   /** Stops taking calls, lets those in flight end, and stops polling. */
   close(): Promise<void>;
 }
 
 /**
  * Puts the parts together and serves until closed.
+ * @param onReload told of each reload
  * @throws ListenError when an address cannot be had; nothing is left running then
  */
-export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
-  const policy = createPolicy(config);
-  const service = createExtProcService(createRequestDecoder(createRequestMatcher(policy, config.statusUri)));
-  const health = createHealthWatcher(config, logger, () => fastPath.update());
-  const drain = new Drain(config.site, logger, () => void fastPath.update());
-  const fastPath = createFastPath({
-    admin: config.envoy.admin,
-    isEnabled: config.envoy.fastPath,
-    isRight: () => isAllLocal({ health: health.current(), draining: drain.isDraining }),
+export async function startSidecar(
+  config: Config,
+  logger: Logger,
+  onReload: (result: ReloadResult) => void = () => {},
+): Promise<Sidecar> {
+  const service = createExtProcService();
+  const drain = new Drain(
+    () => generation.config.site,
     logger,
-  });
-  const process = createProcess({
-    policy,
-    replies: createReplies(config, policy, service.encodeResponse),
-    currentState: () => ({ health: health.current(), draining: drain.isDraining }),
-    onDecision: logger.isLevelEnabled('debug') ? logDecisions(policy, logger) : null,
+    () => void generation.fastPath.update(),
+  );
+  const parts: LastingParts = {
+    encodeResponse: service.encodeResponse,
+    isDraining: () => drain.isDraining,
+    isAllLocal: () => isAllLocal({ health: generation.health.current(), draining: drain.isDraining }),
+    onHealth: () => generation.fastPath.update(),
     onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
-  });
-  const started: { close(): void | Promise<void> }[] = [health];
+    decisionLog: createDecisionLog(logger),
+    logger,
+  };
+  let generation = createGeneration(config, parts, null);
+  /** A watcher that is to take over, during its first poll. */
+  let successor: HealthWatcher | null = null;
+  let isClosing = false;
+
+  async function apply(next: Config): Promise<void> {
+    const before = generation;
+    const after = createGeneration(next, parts, before);
+    if (after.health !== before.health) {
+      successor = after.health;
+      const firstPoll = after.health.start();
+      // Health that is known all the time is worth more than a reload at once.
+      if (!after.health.current().known) await firstPoll;
+      successor = null;
+    }
+    if (isClosing) {
+      if (after.health !== before.health) await after.health.close();
+      return;
+    }
+    generation = after;
+    if (after.health !== before.health) await before.health.close();
+    if (after.fastPath !== before.fastPath) await before.fastPath.close();
+    await after.fastPath.update();
+  }
+
+  const reloader = createReloader({ current: () => generation.config, apply, onReload, logger });
+  const started: { close(): void | Promise<void> }[] = [{ close: () => generation.health.close() }];
   const closeAll = async () => {
+    isClosing = true;
+    reloader.close();
+    await successor?.close();
     for (const part of started.toReversed()) await part.close();
   };
   try {
-    const state = () => reportSiteState({ site: config.site, watched: watchedPools(config), health, drain, fastPath });
+    const state = () =>
+      reportSiteState({ ...generation, site: generation.config.site, watched: watchedPools(generation.config), drain });
     started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
+    const process = (call: Parameters<typeof generation.process>[0]) => generation.process(call);
     const server = await startExtProcServer({ listen: config.listen, service, process, logger });
     // Side by side, for each may take its time: the whole stop stays under 5 s.
-    started.push({ close: async () => void (await Promise.all([server.close(), fastPath.close()])) });
+    started.push({ close: async () => void (await Promise.all([server.close(), generation.fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
-    await health.start();
+    await generation.health.start();
     server.acceptCalls();
   } catch (error) {
     await closeAll();
@@ -65,15 +98,7 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
     `site ${config.site}: deciding on ${formatAddress(config.listen)}, not draining`,
   );
-  return { close: closeAll };
-}
-
-function logDecisions(policy: Policy, logger: Logger): (decision: Decision) => void {
-  return (decision) => {
-    const owner = decision.owner === NO_OWNER ? 'none' : policy.sites[decision.owner]?.name;
-    const pool = 'pool' in decision ? policy.sites[decision.pool]?.cluster : undefined;
-    logger.debug({ decision: decision.reason, owner, pool }, 'decision');
-  };
+  return { reload: reloader.reload, close: closeAll };
 }
 
 function warnOnce(logger: Logger, message: string): () => void {

@@ -4,15 +4,16 @@ import type { Policy } from '../decision/policy.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
-export type ProcessCall = ServerDuplexStream<PhaseMessage, Buffer>;
+export type ProcessCall = ServerDuplexStream<Buffer, Buffer>;
 
 export interface ProcessOptions {
   readonly policy: Policy;
+  readonly decode: (bytes: Uint8Array) => PhaseMessage;
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
-  /** Told of each decision; null where nobody listens, so that it costs nothing. */
-  readonly onDecision: ((decision: Decision) => void) | null;
+  /** Told of each decision and the message it was made of; null where nobody listens, so that it costs nothing. */
+  readonly onDecision: ((decision: Decision, message: Uint8Array) => void) | null;
   /** Told of a message that is not Envoy's. */
   readonly onMalformed: () => void;
 }
@@ -23,7 +24,7 @@ export interface ProcessOptions {
  * of the response. Only cookies to expire keep it open until the response headers.
  */
 export function createProcess(options: ProcessOptions): (call: ProcessCall) => void {
-  const { policy, replies, currentState, onDecision, onMalformed } = options;
+  const { policy, decode, replies, currentState, onDecision, onMalformed } = options;
   const { unchanged } = replies;
 
   return function process(call) {
@@ -36,13 +37,14 @@ export function createProcess(options: ProcessOptions): (call: ProcessCall) => v
       call.end();
     }
 
-    call.on('data', (message: PhaseMessage) => {
+    call.on('data', (bytes: Buffer) => {
       if (ended) return;
+      const message = decode(bytes);
       switch (message.phase) {
         case 'requestHeaders': {
           const decision = decide(policy, currentState(), message);
           const reply = replies.forDecision(decision);
-          if (onDecision !== null) onDecision(decision);
+          if (onDecision !== null) onDecision(decision, bytes);
           onResponse = reply.onResponse;
           if (onResponse === null) endWith(reply.bytes);
           else call.write(reply.bytes);

@@ -3,12 +3,13 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
+import { FailureAlert } from './alert.ts';
 import {
   describePool,
-  failedChecksBetween,
   isSamePoolState,
   nextPoolState,
   type PoolState,
+  rejudgedPoolState,
   type WatchedPool,
   watchedPools,
 } from './pool.ts';
@@ -24,7 +25,6 @@ const MAX_POLL_TIMEOUT_MS = 1_000;
  * for a pool that Envoy has no server of. It polls this often then, until nothing has happened for a while.
  */
 const ALERT_POLL_INTERVAL_MS = 20;
-const ALERT_MS = 3_000;
 
 const UNKNOWN: PoolHealth = { known: false };
 
@@ -35,33 +35,48 @@ export interface HealthWatcher {
   pools(): readonly PoolState[];
   /** Since the last good poll; null for never. */
   ageMs(): number | null;
+  /** What a watcher that takes over from this one may go on with. */
+  memory(): HealthMemory;
   /** Begins to poll; resolves after the first poll, good or bad. */
   start(): Promise<void>;
   close(): Promise<void>;
 }
 
-/**
- * Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed.
- * @param onHealth called after each good poll, when its health is in force; the next poll waits for it
- */
-export function createHealthWatcher(
-  config: Config,
-  logger: Logger,
-  onHealth: () => Promise<void> = async () => {},
-): HealthWatcher {
+/** What was last seen of an Envoy, under the config that it was seen by. Times are of the monotonic clock. */
+export interface HealthMemory {
+  readonly config: Config;
+  readonly pools: readonly PoolState[];
+  readonly lastGoodAtMs: number | null;
+  readonly failedSinceMs: number | null;
+}
+
+export interface HealthWatcherOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  /** Called after each good poll, when its health is in force; the next poll waits for it. */
+  readonly onHealth?: () => Promise<void>;
+  /**
+   * Of the watcher that this one takes over from. Pools of the same Envoy are judged by the new settings without a poll:
+   * health that was known stays known, and only what the settings say themselves makes a pool come or go.
+   */
+  readonly memory?: HealthMemory;
+}
+
+/** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
+export function createHealthWatcher(options: HealthWatcherOptions): HealthWatcher {
+  const { config, logger, onHealth = async () => {}, memory } = options;
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
   const watched = watchedPools(config);
   const closing = new AbortController();
 
-  let pools: readonly PoolState[] = [];
-  let health: PoolHealth = UNKNOWN;
-  let lastGoodAtMs: number | null = null;
-  let failedSinceMs: number | null = null;
-  let alertUntilMs = Number.NEGATIVE_INFINITY;
-  /** Of each pool, between two polls outside of an alert; null where it is to be learned anew. */
-  const failedChecksUsually: (number | null)[] = watched.map(() => 0);
+  const remembered = memory === undefined ? [] : recallPools(memory, config, watched);
+  let pools: readonly PoolState[] = remembered.every((pool) => pool !== undefined) ? remembered : [];
+  let health: PoolHealth = pools.length === 0 ? UNKNOWN : healthOf(pools);
+  let lastGoodAtMs = pools.length === 0 ? null : (memory?.lastGoodAtMs ?? null);
+  let failedSinceMs = pools.length === 0 ? null : (memory?.failedSinceMs ?? null);
+  const alert = new FailureAlert(watched.length, pollIntervalMs);
 
   let running: Promise<void> | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
@@ -80,16 +95,12 @@ export function createHealthWatcher(
 
   async function accept(counts: ReadonlyMap<string, PoolCount>): Promise<void> {
     const nowMs = performance.now();
-    const previous = pools;
+    const previous = pools.length === 0 ? remembered : pools;
     pools = watched.map((pool, index) =>
       nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
     );
-    health = { known: true, up: pools.map((pool) => pool.isUp) };
-    const isFullPause = lastGoodAtMs !== null && nowMs - lastGoodAtMs >= pollIntervalMs * 0.8;
-    if (areServersFailing(previous, isFullPause)) {
-      alertUntilMs = nowMs + ALERT_MS;
-      failedChecksUsually.fill(null);
-    }
+    health = healthOf(pools);
+    alert.observe(previous, pools, nowMs);
     lastGoodAtMs = nowMs;
     staleTimer?.refresh();
     noteSuccess(nowMs);
@@ -102,26 +113,8 @@ export function createHealthWatcher(
     if (changed.length > 0) await describeChanges(changed, previous);
   }
 
-  /** Whether servers that count as up fail right now: there are fewer of them, or more checks failed than usual. */
-  function areServersFailing(previous: readonly PoolState[], isFullPause: boolean): boolean {
-    let isFailing = false;
-    pools.forEach((pool, index) => {
-      const before = previous[index];
-      if (before === undefined) return;
-      if (pool.count.up < before.count.up) isFailing = true;
-      // What is usual between two polls can't be told from the quick ones of an alert.
-      if (!isFullPause) return;
-      const failed = failedChecksBetween(before, pool);
-      const usually = failedChecksUsually[index] ?? null;
-      failedChecksUsually[index] = failed;
-      // Servers that are down go on failing, each at its own time: there may be one more of each than the last time.
-      if (usually !== null && failed > usually + before.count.total - before.count.up) isFailing = true;
-    });
-    return isFailing;
-  }
-
   /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
-  async function describeChanges(changed: readonly WatchedPool[], previous: readonly PoolState[]): Promise<void> {
+  async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
     let hosts: ReadonlyMap<string, readonly Host[]> = new Map();
     try {
       hosts = await client.listHosts(changed.map((pool) => pool.cluster));
@@ -170,7 +163,7 @@ export function createHealthWatcher(
       const isGood = await poll();
       onFirstPoll();
       backoffMs = isGood ? pollIntervalMs : Math.min(backoffMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
-      const isAlert = isGood && startedAtMs < alertUntilMs;
+      const isAlert = isGood && alert.isOn(startedAtMs);
       const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
       await sleep(Math.max(0, pauseMs - (performance.now() - startedAtMs)), undefined, {
         signal: closing.signal,
@@ -187,6 +180,7 @@ export function createHealthWatcher(
   return {
     current: () => (lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs ? health : UNKNOWN),
     pools: () => pools,
+    memory: () => ({ config, pools, lastGoodAtMs, failedSinceMs }),
     ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
     start() {
       // Only says that time is up: a decision looks at the clock itself.
@@ -202,6 +196,27 @@ export function createHealthWatcher(
       await running;
     },
   };
+}
+
+function healthOf(pools: readonly PoolState[]): PoolHealth {
+  return { known: true, up: pools.map((pool) => pool.isUp) };
+}
+
+/** In the order of the watched pools; undefined for one that was not watched. */
+type KnownPools = readonly (PoolState | undefined)[];
+
+/** What the memory has of the watched pools, as the new config judges it; nothing where it is of another Envoy. */
+function recallPools(memory: HealthMemory, config: Config, watched: readonly WatchedPool[]): KnownPools {
+  if (describeAdmin(memory.config.envoy.admin) !== describeAdmin(config.envoy.admin)) return [];
+  const before = watchedPools(memory.config);
+  const settings = { holdUpMs: config.health.holdUpMs, nowMs: performance.now() };
+  return watched.map(({ cluster, minUp }) => {
+    const index = before.findIndex((pool) => pool.cluster === cluster);
+    const [was, state] = [before[index], memory.pools[index]];
+    return was === undefined || state === undefined
+      ? undefined
+      : rejudgedPoolState(state, was.minUp, { minUp, ...settings });
+  });
 }
 
 /**

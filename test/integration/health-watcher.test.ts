@@ -17,7 +17,7 @@ async function createWatcher(
   after: After = onTestFinished,
 ): Promise<Watched> {
   const log = new TestLog();
-  const watcher = createHealthWatcher(configOf(await eastFile(admin, changes)), log.logger);
+  const watcher = createHealthWatcher({ config: configOf(await eastFile(admin, changes)), logger: log.logger });
   after(() => watcher.close());
   return { watcher, log };
 }

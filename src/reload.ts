@@ -1,0 +1,104 @@
+import type { Logger } from 'pino';
+import { type Address, formatAddress } from './config/address.ts';
+import { changedKeys } from './config/changed-keys.ts';
+import type { Config } from './config/config.ts';
+import { ConfigError } from './config/config-error.ts';
+import { hasSameEnvoyConfig } from './envoy-config/same-envoy-config.ts';
+
+/** `ok`: the config that was read is in force, whether it was another one or not. */
+export type ReloadResult = 'ok' | 'refused';
+
+export interface ReloaderOptions {
+  /** The config in force. */
+  readonly current: () => Config;
+  /** Puts a config in force; resolves when it is, or when that is no longer wanted. */
+  readonly apply: (config: Config) => Promise<void>;
+  readonly onReload: (result: ReloadResult) => void;
+  readonly logger: Logger;
+}
+
+export interface Reloader {
+  /**
+   * Reads a config and puts it in force. Never throws: what is wrong with it is logged, and the old one stays. One reload
+   * runs at a time; of those asked for meanwhile only one follows, which reads what is there by then.
+   * @param read throws {@link ConfigError} where there is no good config
+   */
+  reload(read: () => Promise<Config>): Promise<void>;
+  /** Nothing is put in force any more. */
+  close(): void;
+}
+
+/** Builds what replaces the config in force while the sidecar runs. */
+export function createReloader({ current, apply, onReload, logger }: ReloaderOptions): Reloader {
+  let isClosed = false;
+  let running: Promise<void> | null = null;
+  let next: (() => Promise<Config>) | null = null;
+
+  async function reloadOnce(read: () => Promise<Config>): Promise<void> {
+    const before = current();
+    try {
+      const config = await read();
+      const keys = changedKeys(before, config);
+      // Who listens elsewhere leaves the address that Envoy knows.
+      const listeners = { listen: before.listen, opsListen: before.opsListen };
+      if (keys.length > 0 && !isClosed) await apply({ ...config, ...listeners });
+      if (isClosed) return;
+      sayReloaded(before, config, keys);
+      onReload('ok');
+    } catch (error) {
+      if (isClosed) return;
+      sayRefused(error);
+      onReload('refused');
+    }
+  }
+
+  function sayRefused(error: unknown): void {
+    if (!(error instanceof ConfigError)) {
+      logger.error({ err: error }, 'the config could not be reloaded');
+      return;
+    }
+    const count = error.problems.length;
+    logger.error(
+      `the config file is refused and the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`,
+    );
+    for (const line of error.message.split('\n')) logger.error(line);
+  }
+
+  function sayReloaded(before: Config, config: Config, keys: readonly string[]): void {
+    if (keys.length === 0) {
+      logger.info('config reloaded: nothing changed');
+      return;
+    }
+    logger.info({ changed: keys }, `config reloaded: ${keys.join(', ')} changed`);
+    sayNeedsRestart('listen', before.listen, config.listen);
+    sayNeedsRestart('ops_listen', before.opsListen, config.opsListen);
+    if (!hasSameEnvoyConfig(before, config)) {
+      logger.warn('Envoy\'s own config must change with this: print it again with "site-persistence envoy"');
+    }
+  }
+
+  function sayNeedsRestart(key: string, before: Address, after: Address): void {
+    if (formatAddress(before) === formatAddress(after)) return;
+    logger.warn(
+      `${key} is now ${formatAddress(after)} in the config: that takes a restart, until then it stays ${formatAddress(before)}`,
+    );
+  }
+
+  return {
+    async reload(read) {
+      next = read;
+      running ??= (async () => {
+        while (next !== null && !isClosed) {
+          const due = next;
+          next = null;
+          await reloadOnce(due);
+        }
+        running = null;
+      })();
+      await running;
+    },
+    close() {
+      isClosed = true;
+    },
+  };
+}
