@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
@@ -71,11 +72,12 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   const watched = watchedPools(config);
   const closing = new AbortController();
 
-  const remembered = memory === undefined ? [] : recallPools(memory, config, watched);
+  const isSameEnvoy = memory !== undefined && isDeepStrictEqual(memory.config.envoy.admin, config.envoy.admin);
+  const remembered = isSameEnvoy ? recallPools(memory, config, watched) : [];
   let pools: readonly PoolState[] = remembered.every((pool) => pool !== undefined) ? remembered : [];
   let health: PoolHealth = pools.length === 0 ? UNKNOWN : healthOf(pools);
-  let lastGoodAtMs = pools.length === 0 ? null : (memory?.lastGoodAtMs ?? null);
-  let failedSinceMs = pools.length === 0 ? null : (memory?.failedSinceMs ?? null);
+  let lastGoodAtMs = isSameEnvoy && pools.length > 0 ? memory.lastGoodAtMs : null;
+  let failedSinceMs = isSameEnvoy ? memory.failedSinceMs : null;
   const alert = new FailureAlert(watched.length, pollIntervalMs);
 
   let running: Promise<void> | undefined;
@@ -205,9 +207,8 @@ function healthOf(pools: readonly PoolState[]): PoolHealth {
 /** In the order of the watched pools; undefined for one that was not watched. */
 type KnownPools = readonly (PoolState | undefined)[];
 
-/** What the memory has of the watched pools, as the new config judges it; nothing where it is of another Envoy. */
+/** What the memory has of the watched pools, as the new config judges it. */
 function recallPools(memory: HealthMemory, config: Config, watched: readonly WatchedPool[]): KnownPools {
-  if (describeAdmin(memory.config.envoy.admin) !== describeAdmin(config.envoy.admin)) return [];
   const before = watchedPools(memory.config);
   const settings = { holdUpMs: config.health.holdUpMs, nowMs: performance.now() };
   return watched.map(({ cluster, minUp }) => {
