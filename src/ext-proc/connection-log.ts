@@ -7,9 +7,9 @@ import { EXT_PROC_SERVICE } from './service-name.ts';
 
 const PROCESS_PATH = `/${EXT_PROC_SERVICE}/Process`;
 
-/** An Envoy has a connection for each of its workers, so a restart of it makes many lines at once. */
-const LINES = 50;
-const PER_MS = 10_000;
+/** An Envoy has a connection for each of its workers, so a restart of it makes many lines at once; one that flaps, no end. */
+const LINES = 40;
+const PER_MS = 60_000;
 
 export interface ConnectionLog {
   /** Says nothing more: that connections end with the server goes without saying. */
@@ -26,7 +26,7 @@ export function logConnections(server: Server, listen: Address, logger: Logger):
     lines: LINES,
     perMs: PER_MS,
     onLeftOut: (count) =>
-      logger.info({ leftOut: count }, `${count} more connections of Envoys came or went within ${PER_MS / 1000} s`),
+      logger.info({ leftOut: count }, `${count} more times an Envoy's connection came or went in this minute`),
   });
   const log = (fields: object, message: string) => {
     if (!isClosed && mayLog()) logger.info(fields, message);
