@@ -54,7 +54,7 @@ export function createReloader({ current, apply, onReload, logger }: ReloaderOpt
 
   function sayRefused(error: unknown): void {
     if (!(error instanceof ConfigError)) {
-      logger.error({ err: error }, 'the config could not be reloaded');
+      logger.error(`the config could not be reloaded: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     const count = error.problems.length;

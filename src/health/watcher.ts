@@ -130,17 +130,29 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
-      if (now === undefined || !changed.includes(pool)) return;
-      if (!now.isKnownToEnvoy) {
-        logger.error(
-          { cluster: pool.cluster },
-          `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
-        );
-        return;
-      }
-      const level = now.isUp || before === undefined ? 'info' : 'warn';
-      const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
-      logger[level](fields, describePool(pool, now));
+      if (now !== undefined && changed.includes(pool)) sayPool(pool, now, before === undefined);
+    });
+  }
+
+  function sayPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
+    if (!now.isKnownToEnvoy) {
+      logger.error(
+        { cluster: pool.cluster },
+        `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
+      );
+      return;
+    }
+    const level = now.isUp || isNew ? 'info' : 'warn';
+    const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
+    logger[level](fields, describePool(pool, now));
+  }
+
+  /** Pools that came or went by the new settings alone. */
+  function sayRejudged(): void {
+    watched.forEach((pool, index) => {
+      const now = remembered[index];
+      const before = isSameEnvoy ? recallPool(memory, pool.cluster) : null;
+      if (now !== undefined && before !== null && now.isUp !== before.state.isUp) sayPool(pool, now, false);
     });
   }
 
@@ -185,6 +197,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     memory: () => ({ config, pools, lastGoodAtMs, failedSinceMs }),
     ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
     start() {
+      sayRejudged();
       // Only says that time is up: a decision looks at the clock itself.
       staleTimer = setTimeout(sayUnknown, staleAfterMs);
       return new Promise((resolve) => {
@@ -209,15 +222,18 @@ type KnownPools = readonly (PoolState | undefined)[];
 
 /** What the memory has of the watched pools, as the new config judges it. */
 function recallPools(memory: HealthMemory, config: Config, watched: readonly WatchedPool[]): KnownPools {
-  const before = watchedPools(memory.config);
   const settings = { holdUpMs: config.health.holdUpMs, nowMs: performance.now() };
   return watched.map(({ cluster, minUp }) => {
-    const index = before.findIndex((pool) => pool.cluster === cluster);
-    const [was, state] = [before[index], memory.pools[index]];
-    return was === undefined || state === undefined
-      ? undefined
-      : rejudgedPoolState(state, was.minUp, { minUp, ...settings });
+    const was = recallPool(memory, cluster);
+    return was === null ? undefined : rejudgedPoolState(was.state, was.minUp, { minUp, ...settings });
   });
+}
+
+function recallPool(memory: HealthMemory, cluster: string): { state: PoolState; minUp: number } | null {
+  const before = watchedPools(memory.config);
+  const index = before.findIndex((pool) => pool.cluster === cluster);
+  const [pool, state] = [before[index], memory.pools[index]];
+  return pool === undefined || state === undefined ? null : { state, minUp: pool.minUp };
 }
 
 /**

@@ -356,6 +356,18 @@ describe('health across a reload', () => {
     expect((await serving.state()).pools.map(({ up }) => up)).toEqual([true, true]);
   });
 
+  test('says of a pool that comes or goes with min_up alone', async () => {
+    const serving = await Serving.start();
+    const localPool = (min_up: number) => ({ cluster: 'local_pool', cookie: EAST_COOKIE, min_up });
+    const lines = await serving.reload({ local_pool: localPool(3) });
+    expect(lines).toContain('warn pool local_pool (east) is down: 2 of 2 servers up, min_up 3');
+    expect((await serving.client().decide({})).decision).toBe('failover');
+    expect(await serving.reload({ local_pool: localPool(2) })).toContain(
+      'info pool local_pool (east) is up: 2 of 2 servers up, min_up 2',
+    );
+    expect((await serving.client().decide({})).decision).toBe('local');
+  });
+
   test('is known of an Envoy that hangs, for as long as it was', async () => {
     const serving = await Serving.start();
     serving.admin.mood = 'silent';

@@ -94,7 +94,7 @@ test('a failure that nobody thought of is logged, and the next reload goes well'
   await reloader.reload(async () => {
     throw new Error('out of memory');
   });
-  expect(lines()).toEqual(['error the config could not be reloaded']);
+  expect(lines()).toEqual(['error the config could not be reloaded: out of memory']);
   const done = reloader.reload(async () => read('both_cookies: local\n'));
   await finish();
   await done;
