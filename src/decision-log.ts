@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { type Decision, NO_OWNER } from './decision/decide.ts';
+import { type Decision, ownerName } from './decision/decide.ts';
 import type { Policy } from './decision/policy.ts';
 import { readRequestHeader } from './ext-proc/request.ts';
 import { REQUEST_ID_HEADER } from './headers.ts';
@@ -29,7 +29,7 @@ export function createDecisionLog(logger: Logger): DecisionLog | null {
   return {
     of: (policy) => (decision, message) => {
       if (!mayLog()) return;
-      const owner = decision.owner === NO_OWNER ? 'none' : policy.sites[decision.owner]?.name;
+      const owner = ownerName(policy, decision.owner);
       const pool = 'pool' in decision ? policy.sites[decision.pool]?.cluster : undefined;
       const requestId = readRequestHeader(message, REQUEST_ID_HEADER)?.slice(0, MAX_ID_LENGTH);
       logger.debug({ decision: decision.reason, owner, pool, requestId }, 'decision');

@@ -1,15 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Logger } from 'pino';
+import type { ChangeLog } from './changes.ts';
 import type { Config } from './config/config.ts';
 import { createPolicy } from './decision/policy.ts';
 import { createRequestMatcher } from './decision/request-matcher.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { createProcess, type ProcessCall } from './ext-proc/process.ts';
+import { createProcess, type ProcessStream, type ReplyStream } from './ext-proc/process.ts';
 import { createReplies, type EncodeResponse } from './ext-proc/replies.ts';
 import { createRequestDecoder } from './ext-proc/request.ts';
 import { createFastPath, type FastPath } from './fast-path/fast-path.ts';
 import { watchedPools } from './health/pool.ts';
 import { createHealthWatcher, type HealthWatcher } from './health/watcher.ts';
+import type { Counters } from './metrics/counters.ts';
 
 /**
  * Everything that comes of one config: what is compiled from it, and what runs by it. Never changed: a reload makes the
@@ -17,8 +18,8 @@ import { createHealthWatcher, type HealthWatcher } from './health/watcher.ts';
  */
 export interface Generation {
   readonly config: Config;
-  /** Handles an ext_proc stream. */
-  readonly process: (call: ProcessCall) => void;
+  /** Called for each ext_proc stream. */
+  readonly open: (replies: ReplyStream) => ProcessStream;
   readonly health: HealthWatcher;
   readonly fastPath: FastPath;
 }
@@ -33,7 +34,8 @@ export interface LastingParts {
   readonly onHealth: () => Promise<void>;
   readonly onMalformed: () => void;
   readonly decisionLog: DecisionLog | null;
-  readonly logger: Logger;
+  readonly changes: ChangeLog;
+  readonly counters: Counters;
 }
 
 /**
@@ -41,30 +43,32 @@ export interface LastingParts {
  * goes on knows all the time how the pools are. A watcher that is new has to be started.
  */
 export function createGeneration(config: Config, parts: LastingParts, before: Generation | null): Generation {
-  const { logger } = parts;
+  const { changes, counters } = parts;
   const policy = createPolicy(config);
   const health =
     before !== null && isDeepStrictEqual(healthSettings(before.config), healthSettings(config))
       ? before.health
       : createHealthWatcher({
           config,
-          logger,
+          changes,
+          counters,
           onHealth: parts.onHealth,
           ...(before === null ? {} : { memory: before.health.memory() }),
         });
   const fastPath =
     before !== null && isDeepStrictEqual(fastPathSettings(before.config), fastPathSettings(config))
       ? before.fastPath
-      : createFastPath({ ...fastPathSettings(config), isRight: parts.isAllLocal, logger });
-  const process = createProcess({
+      : createFastPath({ ...fastPathSettings(config), isRight: parts.isAllLocal, changes });
+  const open = createProcess({
     policy,
     decode: createRequestDecoder(createRequestMatcher(policy, config.statusUri)),
-    replies: createReplies(config, policy, parts.encodeResponse),
+    replies: createReplies({ config, policy, encode: parts.encodeResponse, counters }),
     currentState: () => ({ health: health.current(), draining: parts.isDraining() }),
+    counters,
     onDecision: parts.decisionLog?.of(policy) ?? null,
     onMalformed: parts.onMalformed,
   });
-  return { config, process, health, fastPath };
+  return { config, open, health, fastPath };
 }
 
 /** All of a config that a watcher of health goes by. */

@@ -1,19 +1,19 @@
 import type { Logger } from 'pino';
+import type { ChangeLog } from './changes.ts';
 import { type Address, formatAddress } from './config/address.ts';
 import { changedKeys } from './config/changed-keys.ts';
 import type { Config } from './config/config.ts';
 import { ConfigError } from './config/config-error.ts';
 import { hasSameEnvoyConfig } from './envoy-config/same-envoy-config.ts';
-
-/** `ok`: the config that was read is in force, whether it was another one or not. */
-export type ReloadResult = 'ok' | 'refused';
+import type { Counters } from './metrics/counters.ts';
 
 export interface ReloaderOptions {
   /** The config in force. */
   readonly current: () => Config;
   /** Puts a config in force; resolves when it is, or when that is no longer wanted. */
   readonly apply: (config: Config) => Promise<void>;
-  readonly onReload: (result: ReloadResult) => void;
+  readonly counters: Counters;
+  readonly changes: ChangeLog;
   readonly logger: Logger;
 }
 
@@ -29,7 +29,7 @@ export interface Reloader {
 }
 
 /** Builds what replaces the config in force while the sidecar runs. */
-export function createReloader({ current, apply, onReload, logger }: ReloaderOptions): Reloader {
+export function createReloader({ current, apply, counters, changes, logger }: ReloaderOptions): Reloader {
   let isClosed = false;
   let running: Promise<void> | null = null;
   let next: (() => Promise<Config>) | null = null;
@@ -44,21 +44,21 @@ export function createReloader({ current, apply, onReload, logger }: ReloaderOpt
       if (keys.length > 0 && !isClosed) await apply({ ...config, ...listeners });
       if (isClosed) return;
       sayReloaded(before, config, keys);
-      onReload('ok');
+      counters.countReload('ok');
     } catch (error) {
       if (isClosed) return;
       sayRefused(error);
-      onReload('refused');
+      counters.countReload('refused');
     }
   }
 
   function sayRefused(error: unknown): void {
     if (!(error instanceof ConfigError)) {
-      logger.error(`the config could not be reloaded: ${error instanceof Error ? error.message : String(error)}`);
+      changes.error(`the config could not be reloaded: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     const count = error.problems.length;
-    logger.error(
+    changes.error(
       `the config file is refused and the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`,
     );
     for (const line of error.message.split('\n')) logger.error(line);
@@ -66,20 +66,20 @@ export function createReloader({ current, apply, onReload, logger }: ReloaderOpt
 
   function sayReloaded(before: Config, config: Config, keys: readonly string[]): void {
     if (keys.length === 0) {
-      logger.info('config reloaded: nothing changed');
+      changes.info('config reloaded: nothing changed');
       return;
     }
-    logger.info({ changed: keys }, `config reloaded: ${keys.join(', ')} changed`);
+    changes.info(`config reloaded: ${keys.join(', ')} changed`, { changed: keys });
     sayNeedsRestart('listen', before.listen, config.listen);
     sayNeedsRestart('ops_listen', before.opsListen, config.opsListen);
     if (!hasSameEnvoyConfig(before, config)) {
-      logger.warn('Envoy\'s own config must change with this: print it again with "site-persistence envoy"');
+      changes.warn('Envoy\'s own config must change with this: print it again with "site-persistence envoy"');
     }
   }
 
   function sayNeedsRestart(key: string, before: Address, after: Address): void {
     if (formatAddress(before) === formatAddress(after)) return;
-    logger.warn(
+    changes.warn(
       `${key} is now ${formatAddress(after)} in the config: that takes a restart, until then it stays ${formatAddress(before)}`,
     );
   }

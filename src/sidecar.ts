@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { ChangeLog } from './changes.ts';
 import { formatAddress } from './config/address.ts';
 import type { Config } from './config/config.ts';
 import { isAllLocal } from './decision/decide.ts';
@@ -9,10 +10,15 @@ import { createGeneration, type LastingParts } from './generation.ts';
 import { describeAdmin } from './health/admin-client.ts';
 import { watchedPools } from './health/pool.ts';
 import type { HealthWatcher } from './health/watcher.ts';
+import { Counters } from './metrics/counters.ts';
+import { createMetrics } from './metrics/registry.ts';
+import { DecisionRates } from './ops/decision-rates.ts';
 import { Drain } from './ops/drain.ts';
+import { EventStreams } from './ops/event-streams.ts';
 import { startOpsServer } from './ops/server.ts';
-import { reportSiteState } from './ops/state.ts';
-import { createReloader, type Reloader, type ReloadResult } from './reload.ts';
+import { reportSiteState, type Serving } from './ops/state.ts';
+import { packageVersion } from './package-version.ts';
+import { createReloader, type Reloader } from './reload.ts';
 
 export interface Sidecar {
   /** Replaces the config in force, see {@link Reloader.reload}. No call is lost; what listens stays where it is. */
@@ -23,18 +29,15 @@ export interface Sidecar {
 
 /**
  * Puts the parts together and serves until closed.
- * @param onReload told of each reload
  * @throws ListenError when an address cannot be had; nothing is left running then
  */
-export async function startSidecar(
-  config: Config,
-  logger: Logger,
-  onReload: (result: ReloadResult) => void = () => {},
-): Promise<Sidecar> {
+export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
   const service = createExtProcService();
+  const counters = new Counters();
+  const changes = new ChangeLog(logger);
   const drain = new Drain(
     () => generation.config.site,
-    logger,
+    changes,
     () => void generation.fastPath.update(),
   );
   const parts: LastingParts = {
@@ -44,12 +47,13 @@ export async function startSidecar(
     onHealth: () => generation.fastPath.update(),
     onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
     decisionLog: createDecisionLog(logger),
-    logger,
+    counters,
+    changes,
   };
   let generation = createGeneration(config, parts, null);
   /** A watcher that is to take over, during its first poll. */
   let successor: HealthWatcher | null = null;
-  let isClosing = false;
+  let serving: Serving = 'starting';
 
   async function apply(next: Config): Promise<void> {
     const before = generation;
@@ -61,35 +65,42 @@ export async function startSidecar(
       if (!after.health.current().known) await firstPoll;
       successor = null;
     }
-    if (isClosing) {
-      if (after.health !== before.health) await after.health.close();
-      return;
-    }
+    // Stopped meanwhile, which has closed the successor.
+    if (serving === 'stopping') return;
     generation = after;
     if (after.health !== before.health) await before.health.close();
     if (after.fastPath !== before.fastPath) await before.fastPath.close();
     await after.fastPath.update();
   }
 
-  const reloader = createReloader({ current: () => generation.config, apply, onReload, logger });
-  const started: { close(): void | Promise<void> }[] = [{ close: () => generation.health.close() }];
+  const reloader = createReloader({ current: () => generation.config, apply, counters, changes, logger });
+  const rates = new DecisionRates(counters);
+  const version = packageVersion();
+  const startedAtMs = Date.now();
+  const state = () =>
+    reportSiteState({
+      ...{ site: generation.config.site, version, startedAtMs, serving, watched: watchedPools(generation.config) },
+      ...{ health: generation.health, drain, fastPath: generation.fastPath, counters, rates, changes },
+    });
+  const started: { close(): void | Promise<void> }[] = [rates, { close: () => generation.health.close() }];
   const closeAll = async () => {
-    isClosing = true;
+    serving = 'stopping';
     reloader.close();
     await successor?.close();
     for (const part of started.toReversed()) await part.close();
   };
   try {
-    const state = () =>
-      reportSiteState({ ...generation, site: generation.config.site, watched: watchedPools(generation.config), drain });
-    started.push(await startOpsServer({ listen: config.opsListen, drain, state, logger }), drain);
-    const process = (call: Parameters<typeof generation.process>[0]) => generation.process(call);
-    const server = await startExtProcServer({ listen: config.listen, service, process, logger });
+    const metrics = createMetrics({ counters, state, version });
+    const events = new EventStreams({ state, rates, changes });
+    started.push(await startOpsServer({ listen: config.opsListen, drain, state, metrics, events, logger }), drain);
+    const open: typeof generation.open = (replies) => generation.open(replies);
+    const server = await startExtProcServer({ listen: config.listen, service, open, logger });
     // Side by side, for each may take its time: the whole stop stays under 5 s.
     started.push({ close: async () => void (await Promise.all([server.close(), generation.fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
     await generation.health.start();
     server.acceptCalls();
+    serving = 'serving';
   } catch (error) {
     await closeAll();
     throw error;

@@ -4,6 +4,7 @@ import { HttpRequestError, httpRequest } from '../http-request.ts';
 import { parseDrainMs } from '../ops/drain.ts';
 import { type SiteStateReport, siteStateSchema } from '../ops/state.ts';
 import { CommandFailed } from './command-failed.ts';
+import { describeActivity, describeHealth, describeSite } from './describe-state.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -19,14 +20,15 @@ const TIMEOUT_MS = 5_000;
 /** Prints how the site stands. */
 export async function status(target: OpsTarget, asJson: boolean, context: CliContext): Promise<void> {
   const state = await ask(target, 'GET', '/api/state');
-  context.stdout.write(asJson ? `${JSON.stringify(state, null, 2)}\n` : describeState(state));
+  const lines = asJson ? [JSON.stringify(state, null, 2)] : [...describeSite(state), ...describeActivity(state)];
+  write(lines, context);
 }
 
 /** Says whether the sidecar decides and knows its pools' health. @throws CommandFailed when it does not */
 export async function ready(target: OpsTarget, context: CliContext): Promise<void> {
   const state = await ask(target, 'GET', '/api/state');
-  if (!state.health_known) throw new CommandFailed(`not ready: ${describeHealth(state)}`);
-  context.stdout.write(`ready: ${describeHealth(state)}\n`);
+  if (state.not_ready !== null) throw new CommandFailed(`not ready: ${state.not_ready}`);
+  write([`ready: ${describeHealth(state)}`], context);
 }
 
 /** Begins a drain. @param duration such as `30m`; undefined: until {@link undrain} */
@@ -42,12 +44,12 @@ export async function drain(target: OpsTarget, duration: string | undefined, con
     }
     query = `?for=${encodeURIComponent(duration)}`;
   }
-  context.stdout.write(describeState(await ask(target, 'POST', `/drain${query}`)));
+  write(describeSite(await ask(target, 'POST', `/drain${query}`)), context);
 }
 
 /** Ends a drain. */
 export async function undrain(target: OpsTarget, context: CliContext): Promise<void> {
-  context.stdout.write(describeState(await ask(target, 'POST', '/undrain')));
+  write(describeSite(await ask(target, 'POST', '/undrain')), context);
 }
 
 async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Promise<SiteStateReport> {
@@ -81,40 +83,6 @@ function reachable(address: Address): Address {
   return address;
 }
 
-function describeState(state: SiteStateReport): string {
-  const until = state.draining_until === null ? 'until undrain' : `until ${state.draining_until}`;
-  const width = Math.max(0, ...state.pools.map((pool) => `${pool.cluster} (${pool.site})`.length));
-  return [
-    `site ${state.site}: ${state.draining ? `draining since ${state.draining_since}, ${until}` : 'not draining'}`,
-    describeHealth(state),
-    ...(state.fast_path === 'unused' ? [] : [`fast path ${FAST_PATH[state.fast_path]}`]),
-    ...state.pools.flatMap((pool) => [
-      `  ${`${pool.cluster} (${pool.site})`.padEnd(width)}  ${describeUp(state, pool)}  ${describeServers(pool)}`,
-      ...pool.hosts.filter((host) => !host.up).map((host) => `    ${host.address}: ${host.why}`),
-    ]),
-    '',
-  ].join('\n');
-}
-
-const FAST_PATH = {
-  on: 'on: requests that need no decision stay in Envoy',
-  off: 'off: every request asks the sidecar while the local pool is down or the site drains',
-  refused: 'refused: Envoy does not let it be switched on, see the log',
-} as const;
-
-function describeHealth({ health_known: isKnown, health_age_ms: ageMs }: SiteStateReport): string {
-  const age = ageMs === null ? 'never polled' : `polled ${(ageMs / 1000).toFixed(1)} s ago`;
-  return `health ${isKnown ? 'known' : 'unknown: no opinion, Envoy decides'} (${age})`;
-}
-
-function describeUp(state: SiteStateReport, pool: SiteStateReport['pools'][number]): string {
-  if (!state.health_known) return 'unknown';
-  return pool.up ? 'up  ' : 'down';
-}
-
-function describeServers(pool: SiteStateReport['pools'][number]): string {
-  if (!pool.known_to_envoy) return 'Envoy has no cluster of this name';
-  const needed = pool.min_up > 1 ? `, needs ${pool.min_up}` : '';
-  const held = pool.held_up ? ', held back by hold_up' : '';
-  return `${pool.servers_up} of ${pool.servers_total} servers up${needed}${held}`;
+function write(lines: readonly string[], context: CliContext): void {
+  context.stdout.write(`${lines.join('\n')}\n`);
 }

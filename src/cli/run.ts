@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen.ts';
+import { packageVersion } from '../package-version.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
 import { printEnvoyConfig } from './envoy.ts';
@@ -87,7 +87,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
 
   const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
   command(program, 'status')
-    .description('say how the site stands: its pools, which servers are down and why, draining')
+    .description('say how the site stands: its pools and their servers, draining, decisions a second, the last changes')
     .option(...opsOption)
     .addOption(new Option('--json', 'as JSON').conflicts('ready'))
     .option('--ready', 'only say whether the sidecar serves and health is known, exit code 1 if not: for health checks')
@@ -147,9 +147,4 @@ function report(error: unknown, context: CliContext): number {
   const reason = error instanceof Error ? (context.env.LOG_LEVEL === 'debug' ? error.stack : error.message) : error;
   context.stderr.write(`site-persistence: unexpected failure: ${String(reason)}\n`);
   return EXIT_FAILED;
-}
-
-function packageVersion(): string {
-  const file: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return typeof file === 'object' && file !== null && 'version' in file ? String(file.version) : 'unknown';
 }

@@ -33,6 +33,23 @@ export type Decision =
   /** No opinion: Envoy's fallback routes decide. */
   | { readonly reason: 'unknown'; readonly owner: number };
 
+export type Reason = Decision['reason'];
+
+export const REASONS = [
+  'local',
+  'forward',
+  'failover',
+  'adopt',
+  'refuse',
+  'unknown',
+  'status',
+] as const satisfies readonly Reason[];
+
+/** An owner as metrics, logs and Envoy's access log name it. No site may be called `none`. */
+export function ownerName(policy: Policy, owner: number): string {
+  return policy.sites[owner]?.name ?? 'none';
+}
+
 /**
  * `forward`: to the site that owns the session. `adopt`: a session of another site becomes this site's.
  * `failover`: the local pool is down, so another site serves. `local`: all else that goes to the local pool.

@@ -1,17 +1,33 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
+import type { Counters } from '../metrics/counters.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
-export type ProcessCall = ServerDuplexStream<Buffer, Buffer>;
+/** Where the answers of one ext_proc stream go. */
+export interface ReplyStream {
+  write(reply: Buffer): void;
+  /** After the last reply. Envoy frees the stream at once then, instead of at the end of the HTTP response. */
+  end(): void;
+}
+
+/** One ext_proc stream, which Envoy opens for each HTTP request. */
+export interface ProcessStream {
+  /** A `ProcessingRequest`. */
+  receive(message: Buffer): void;
+  /** Envoy sends no more. */
+  halfClose(): void;
+  /** Envoy broke it off, or it has ended. */
+  cancel(): void;
+}
 
 export interface ProcessOptions {
   readonly policy: Policy;
-  readonly decode: (bytes: Uint8Array) => PhaseMessage;
+  readonly decode: (message: Uint8Array) => PhaseMessage;
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
+  readonly counters: Counters;
   /** Told of each decision and the message it was made of; null where nobody listens, so that it costs nothing. */
   readonly onDecision: ((decision: Decision, message: Uint8Array) => void) | null;
   /** Told of a message that is not Envoy's. */
@@ -19,58 +35,72 @@ export interface ProcessOptions {
 }
 
 /**
- * Builds the handler of one ext_proc stream, which Envoy opens for each HTTP request. Each phase that Envoy sends is
- * answered exactly once, and the call is ended with the last answer: Envoy then frees it at once instead of at the end
- * of the response. Only cookies to expire keep it open until the response headers.
+ * Each phase that Envoy sends is answered exactly once, and the stream is ended with the last answer. Only cookies to
+ * expire keep it open until the response headers.
  */
-export function createProcess(options: ProcessOptions): (call: ProcessCall) => void {
-  const { policy, decode, replies, currentState, onDecision, onMalformed } = options;
-  const { unchanged } = replies;
+export function createProcess(options: ProcessOptions): (replies: ReplyStream) => ProcessStream {
+  return (stream) => new DecidedStream(options, stream);
+}
 
-  return function process(call) {
-    let onResponse: Buffer | null = null;
-    let ended = false;
+class DecidedStream implements ProcessStream {
+  readonly #options: ProcessOptions;
+  readonly #stream: ReplyStream;
+  #onResponse: Buffer | null = null;
+  #isEnded = false;
+  readonly #openedAtMs = performance.now();
 
-    function endWith(reply: Buffer): void {
-      ended = true;
-      call.write(reply);
-      call.end();
-    }
+  constructor(options: ProcessOptions, stream: ReplyStream) {
+    this.#options = options;
+    this.#stream = stream;
+  }
 
-    call.on('data', (bytes: Buffer) => {
-      if (ended) return;
-      const message = decode(bytes);
-      switch (message.phase) {
-        case 'requestHeaders': {
-          const decision = decide(policy, currentState(), message);
-          const reply = replies.forDecision(decision);
-          if (onDecision !== null) onDecision(decision, bytes);
-          onResponse = reply.onResponse;
-          if (onResponse === null) endWith(reply.bytes);
-          else call.write(reply.bytes);
-          return;
-        }
-        case 'responseHeaders':
-          // A session that nobody served keeps its cookies.
-          endWith(onResponse !== null && !message.isUnserved ? onResponse : unchanged.responseHeaders);
-          return;
-        case 'malformed':
-          // Closed without a reply: Envoy goes on with the request as if there were no opinion.
-          onMalformed();
-          ended = true;
-          call.end();
-          return;
-        default:
-          call.write(unchanged[message.phase]);
+  receive(bytes: Buffer): void {
+    if (this.#isEnded) return;
+    const { replies, decode } = this.#options;
+    const message = decode(bytes);
+    switch (message.phase) {
+      case 'requestHeaders': {
+        const { policy, currentState, counters, onDecision } = this.#options;
+        const decision = decide(policy, currentState(), message);
+        const reply = replies.forDecision(decision);
+        if (onDecision !== null) onDecision(decision, bytes);
+        this.#onResponse = reply.onResponse;
+        this.#stream.write(reply.bytes);
+        if (reply.onResponse === null) this.#end('complete');
+        reply.counter.count++;
+        counters.decisionTime.add(performance.now() - this.#openedAtMs);
+        return;
       }
-    });
-    call.on('end', () => {
-      if (!ended) call.end();
-      ended = true;
-    });
-    // A stream that its Envoy broke off; there is nobody left to answer.
-    call.on('error', () => {
-      ended = true;
-    });
-  };
+      case 'responseHeaders':
+        // A session that nobody served keeps its cookies.
+        this.#stream.write(
+          this.#onResponse !== null && !message.isUnserved ? this.#onResponse : replies.unchanged.responseHeaders,
+        );
+        this.#end('complete');
+        return;
+      case 'malformed':
+        // Closed without a reply: Envoy goes on with the request as if there were no opinion.
+        this.#options.onMalformed();
+        this.#end('malformed');
+        return;
+      default:
+        this.#stream.write(replies.unchanged[message.phase]);
+    }
+  }
+
+  halfClose(): void {
+    if (!this.#isEnded) this.#end('abandoned');
+  }
+
+  cancel(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#options.counters.streams.reset++;
+  }
+
+  #end(how: 'complete' | 'malformed' | 'abandoned'): void {
+    this.#isEnded = true;
+    this.#options.counters.streams[how]++;
+    this.#stream.end();
+  }
 }

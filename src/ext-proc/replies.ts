@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts';
-import { type Decision, NO_OWNER } from '../decision/decide.ts';
+import { type Decision, NO_OWNER, ownerName } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
 import { METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import type { Counters, DecisionCounter } from '../metrics/counters.ts';
 import { expiredCookie } from './expired-cookie.ts';
 
 /** What goes back to Envoy for one decision. */
@@ -9,6 +10,8 @@ export interface Reply {
   readonly bytes: Buffer;
   /** Envoy asks again when the response comes, and is then told to expire cookies; null: this one reply is all. */
   readonly onResponse: Buffer | null;
+  /** Counts the decision; kept here so that no request has to look it up. */
+  readonly counter: DecisionCounter;
 }
 
 export interface Replies {
@@ -26,35 +29,48 @@ export interface Replies {
 /** Encodes a `ProcessingResponse` given in proto-loader's plain form. */
 export type EncodeResponse = (message: object) => Buffer;
 
-const NO_OWNER_LABEL = 'none';
+export interface RepliesOptions {
+  readonly config: Config;
+  readonly policy: Policy;
+  readonly encode: EncodeResponse;
+  readonly counters: Counters;
+}
 
 /**
  * Encodes each reply once, when it is first needed. There are few: a reply depends on the reason, the owner and the
  * pool, and its answer to the response on the set of cookies to expire; the config bounds all of them.
  */
-export function createReplies(config: Config, policy: Policy, encode: EncodeResponse): Replies {
-  const siteNames = policy.sites.map((site) => site.name);
+export function createReplies({ config, policy, encode, counters }: RepliesOptions): Replies {
   const expiredCookies = [
     null,
     ...config.remotePools.map((pool) => header('set-cookie', expiredCookie(pool.cookie), true)),
   ];
+  // Each is a metric, which is to be there at 0 before it first happens.
+  for (let owner = NO_OWNER; owner < policy.sites.length; owner++) counters.addOwner(ownerName(policy, owner));
   const replies = new Map<string, Map<number, Reply>>();
   const unchangedHeaders = encode({ response_headers: {} });
 
   function build(decision: Decision): Reply {
-    const dynamic_metadata = metadata(decision.reason, siteNames[decision.owner] ?? NO_OWNER_LABEL);
+    const owner = ownerName(policy, decision.owner);
+    const counter = counters.decision(decision.reason, owner);
+    const dynamic_metadata = metadata(decision.reason, owner);
     switch (decision.reason) {
       case 'status':
         return {
           bytes: encode({ immediate_response: statusResponse(decision.up), dynamic_metadata }),
           onResponse: null,
+          counter,
         };
       case 'refuse':
-        return { bytes: encode({ immediate_response: refusal(config.site), dynamic_metadata }), onResponse: null };
+        return {
+          bytes: encode({ immediate_response: refusal(config.site), dynamic_metadata }),
+          onResponse: null,
+          counter,
+        };
       case 'unknown': {
         // Should a client's own pool header have come this far, it must not pass for a decision.
         const response = { header_mutation: { remove_headers: [POOL_HEADER] }, clear_route_cache: true };
-        return { bytes: encode({ request_headers: { response }, dynamic_metadata }), onResponse: null };
+        return { bytes: encode({ request_headers: { response }, dynamic_metadata }), onResponse: null, counter };
       }
       default: {
         const cluster = policy.sites[decision.pool]?.cluster ?? '';
@@ -66,6 +82,7 @@ export function createReplies(config: Config, policy: Policy, encode: EncodeResp
         return {
           bytes: encode({ request_headers: { response }, dynamic_metadata, mode_override }),
           onResponse: decision.expire === 0 ? null : encodeExpiry(decision.expire),
+          counter,
         };
       }
     }

@@ -5,9 +5,10 @@ import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
 import { listen } from '../listen.ts';
 import { logConnections } from './connection-log.ts';
+import { serveDirectly } from './direct-call.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
-import type { ProcessCall } from './process.ts';
+import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
 
@@ -17,7 +18,8 @@ const STOP_GRACE_MS = 4_000;
 export interface ExtProcServerOptions {
   readonly listen: Address;
   readonly service: ExtProcService;
-  readonly process: (call: ProcessCall) => void;
+  /** Called for each stream. */
+  readonly open: (replies: ReplyStream) => ProcessStream;
   readonly logger: Logger;
 }
 
@@ -36,10 +38,18 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   const { service, logger } = options;
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
-  const server = new Server({ 'grpc.enable_channelz': 0 });
+  const { Process } = service.definition;
+  const server = new Server({
+    'grpc.enable_channelz': 0,
+    interceptors: [
+      serveDirectly(Process.path, options.open, (error) =>
+        logger.error({ err: error }, 'a decision failed unexpectedly'),
+      ),
+    ],
+  });
   const allowance = raiseResetAllowance(server);
   if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
-  server.addService(service.definition, { Process: options.process });
+  server.addService(service.definition, { Process() {} });
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
 

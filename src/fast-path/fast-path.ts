@@ -1,4 +1,4 @@
-import type { Logger } from 'pino';
+import type { ChangeLog } from '../changes.ts';
 import type { Address } from '../config/address.ts';
 import { AdminError, createAdminClient } from '../health/admin-client.ts';
 import { FAST_PATH_KEY } from './fast-path-key.ts';
@@ -27,7 +27,7 @@ export interface FastPathOptions {
   readonly isEnabled: boolean;
   /** Whether every request that Envoy's fast route matches is for the local pool, as things are now. */
   readonly isRight: () => boolean;
-  readonly logger: Logger;
+  readonly changes: ChangeLog;
 }
 
 export interface FastPath {
@@ -43,7 +43,7 @@ export interface FastPath {
  * enabled it takes away, once, what an earlier process may have left.
  */
 export function createFastPath(options: FastPathOptions): FastPath {
-  const { isEnabled, isRight, logger } = options;
+  const { isEnabled, isRight, changes } = options;
   const client = createAdminClient(options.admin, TIMEOUT_MS);
   let state: FastPathState = isEnabled ? 'off' : 'unused';
   /** What Envoy has, as far as is known; null where that is to be asked. */
@@ -91,7 +91,7 @@ export function createFastPath(options: FastPathOptions): FastPath {
     isCleanedUp = true;
     if (!isEnabled || isClosing || state === 'refused') return;
     state = 'refused';
-    logger.warn(
+    changes.warn(
       `the fast path is off: Envoy does not let its runtime key ${FAST_PATH_KEY} be set: ${why}. ` +
         'It takes an admin_layer in layered_runtime, as "site-persistence envoy" prints it',
     );
@@ -100,7 +100,7 @@ export function createFastPath(options: FastPathOptions): FastPath {
   function enter(next: 'on' | 'off'): void {
     if (state === next) return;
     state = next;
-    logger.info(
+    changes.info(
       next === 'on'
         ? 'the fast path is on: requests that need no decision do not leave Envoy'
         : 'the fast path is off: every request asks the sidecar',

@@ -88,6 +88,9 @@ export function failedChecksBetween(before: PoolState, now: PoolState): number {
   return Math.max(0, now.count.failedChecks - before.count.failedChecks);
 }
 
+/** Of a large pool not every server is named. */
+const MAX_HOSTS_NAMED = 10;
+
 /** `pool local_pool (east) is down: 1 of 2 servers up; 127.0.0.1:3001 failed active health check` */
 export function describePool(pool: WatchedPool, state: PoolState): string {
   const hosts = state.hosts.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
@@ -97,6 +100,7 @@ export function describePool(pool: WatchedPool, state: PoolState): string {
     `${state.count.up} of ${state.count.total} servers up`,
     isHeld ? ', held back by hold_up' : '',
     pool.minUp > 1 ? `, min_up ${pool.minUp}` : '',
-    ...hosts.map((host) => `; ${host}`),
+    ...hosts.slice(0, MAX_HOSTS_NAMED).map((host) => `; ${host}`),
+    hosts.length > MAX_HOSTS_NAMED ? `; and ${hosts.length - MAX_HOSTS_NAMED} more` : '',
   ].join('');
 }

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Logger } from 'pino';
+import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
+import type { Counters } from '../metrics/counters.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
 import { FailureAlert } from './alert.ts';
 import {
@@ -53,7 +54,8 @@ export interface HealthMemory {
 
 export interface HealthWatcherOptions {
   readonly config: Config;
-  readonly logger: Logger;
+  readonly changes: ChangeLog;
+  readonly counters: Counters;
   /** Called after each good poll, when its health is in force; the next poll waits for it. */
   readonly onHealth?: () => Promise<void>;
   /**
@@ -65,7 +67,7 @@ export interface HealthWatcherOptions {
 
 /** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
 export function createHealthWatcher(options: HealthWatcherOptions): HealthWatcher {
-  const { config, logger, onHealth = async () => {}, memory } = options;
+  const { config, changes, counters, onHealth = async () => {}, memory } = options;
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
@@ -84,13 +86,17 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   let staleTimer: NodeJS.Timeout | undefined;
 
   async function poll(): Promise<boolean> {
+    const startedAtMs = performance.now();
     try {
       const counts = await countPools(client, watched);
       if (closing.signal.aborted) return false;
+      counters.countPoll('ok', performance.now() - startedAtMs);
       await accept(counts);
       return true;
     } catch (error) {
-      if (!closing.signal.aborted) noteFailure(error);
+      if (closing.signal.aborted) return false;
+      counters.countPoll('error', performance.now() - startedAtMs);
+      noteFailure(error);
       return false;
     }
   }
@@ -136,15 +142,15 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   function sayPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
     if (!now.isKnownToEnvoy) {
-      logger.error(
-        { cluster: pool.cluster },
+      changes.error(
         `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
+        { cluster: pool.cluster },
       );
       return;
     }
     const level = now.isUp || isNew ? 'info' : 'warn';
     const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
-    logger[level](fields, describePool(pool, now));
+    changes[level](describePool(pool, now), fields);
   }
 
   /** Pools that came or went by the new settings alone. */
@@ -160,14 +166,14 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     if (failedSinceMs !== null) return;
     failedSinceMs = performance.now();
     const reason = error instanceof Error ? error.message : String(error);
-    logger.warn(`cannot read health from Envoy's admin interface at ${describeAdmin(config.envoy.admin)}: ${reason}`);
+    changes.warn(`cannot read health from Envoy's admin interface at ${describeAdmin(config.envoy.admin)}: ${reason}`);
   }
 
   function noteSuccess(nowMs: number): void {
     if (failedSinceMs === null) return;
     const seconds = ((nowMs - failedSinceMs) / 1000).toFixed(1);
     failedSinceMs = null;
-    logger.info(`Envoy's admin interface answers again after ${seconds} s`);
+    changes.info(`Envoy's admin interface answers again after ${seconds} s`);
   }
 
   async function run(onFirstPoll: () => void): Promise<void> {
@@ -186,7 +192,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   }
 
   function sayUnknown(): void {
-    logger.error(
+    changes.error(
       `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
     );
   }

@@ -1,4 +1,4 @@
-import type { Logger } from 'pino';
+import type { ChangeLog } from '../changes.ts';
 import { parseDurationMs } from '../config/duration.ts';
 
 /** What a timer can hold. */
@@ -17,7 +17,7 @@ export function parseDrainMs(text: string): number {
  */
 export class Drain {
   readonly #site: () => string;
-  readonly #logger: Logger;
+  readonly #changes: ChangeLog;
   #isDraining = false;
   #sinceMs = 0;
   #untilMs: number | null = null;
@@ -28,9 +28,9 @@ export class Drain {
    * @param site its name, which a reload may change
    * @param onChange called when a drain has begun or ended
    */
-  constructor(site: () => string, logger: Logger, onChange: () => void = () => {}) {
+  constructor(site: () => string, changes: ChangeLog, onChange: () => void = () => {}) {
     this.#site = site;
-    this.#logger = logger;
+    this.#changes = changes;
     this.#onChange = onChange;
   }
 
@@ -54,7 +54,7 @@ export class Drain {
       this.#timer.unref();
     }
     const until = this.#untilMs === null ? 'until undrain' : `until ${new Date(this.#untilMs).toISOString()}`;
-    this.#logger.warn(`site ${this.#site()} is draining, ${until}: its status URI says DOWN to the world`);
+    this.#changes.warn(`site ${this.#site()} is draining, ${until}: its status URI says DOWN to the world`);
     this.#onChange();
   }
 
@@ -64,13 +64,13 @@ export class Drain {
     if (!this.#isDraining) return;
     this.#isDraining = false;
     this.#untilMs = null;
-    this.#logger.info(`site ${this.#site()} is no longer draining: ${why}`);
+    this.#changes.info(`site ${this.#site()} is no longer draining: ${why}`);
     this.#onChange();
   }
 
   close(): void {
     clearTimeout(this.#timer);
     if (this.#isDraining)
-      this.#logger.warn(`site ${this.#site()} stops while draining: it does not drain after a restart`);
+      this.#changes.warn(`site ${this.#site()} stops while draining: it does not drain after a restart`);
   }
 }

@@ -1,14 +1,20 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { type Address, formatAddress, isIpAddress } from '../config/address.ts';
+import { type Address, formatAddress } from '../config/address.ts';
 import { listen } from '../listen.ts';
+import type { Metrics } from '../metrics/registry.ts';
 import { type Drain, parseDrainMs } from './drain.ts';
+import { type EventStreams, MAX_EVENT_STREAMS } from './event-streams.ts';
+import { readPageFiles } from './page-files.ts';
+import { whyRefused } from './request-guard.ts';
 import type { SiteStateReport } from './state.ts';
 
 export interface OpsServerOptions {
   readonly listen: Address;
   readonly drain: Drain;
   readonly state: () => SiteStateReport;
+  readonly metrics: Metrics;
+  readonly events: EventStreams;
   readonly logger: Logger;
 }
 
@@ -16,19 +22,46 @@ export interface OpsServer {
   close(): Promise<void>;
 }
 
+/** Nothing from elsewhere, nothing inline, no frame around it, and no HTML made of text by a script. */
+const PAGE_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+].join('; ');
+
+const SECURITY_HEADERS = {
+  'content-security-policy': PAGE_POLICY,
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+};
+
+const ROUTES = 'GET /, /metrics, /livez, /readyz, /api/state and /events, POST /drain?for=30m and /undrain';
+
 /**
- * The operator's listener: `GET /api/state`, `POST /drain` (`?for=30m`), `POST /undrain`. It has no authentication,
- * so it belongs on loopback or a Unix socket.
+ * The operator's listener: the status page, metrics, probes, the state as JSON and as events, drain and undrain. It has
+ * no authentication, so it belongs on loopback or a Unix socket.
  * @throws ListenError when the address cannot be had
  */
 export async function startOpsServer(options: OpsServerOptions): Promise<OpsServer> {
-  const { listen: address, logger } = options;
+  const { listen: address, logger, events } = options;
+  const answer = createAnswer(options);
   const server = createServer((request, response) => {
     request.resume();
-    send(response, answer(options, request));
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+    answer(request, response).catch((error: unknown) => {
+      logger.error({ err: error }, `the ops listener could not answer ${request.method} ${request.url}`);
+      response.destroy();
+    });
   });
   await listen(server, 'ops_listen', address);
-  if (address.kind === 'tcp' && !isLoopback(address.host)) {
+  if (!isLoopback(address)) {
     logger.warn(
       `ops_listen ${formatAddress(address)} is not loopback: whoever reaches it can drain this site; ` +
         'keep others out, or listen on 127.0.0.1 or a Unix socket',
@@ -36,6 +69,7 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
   }
   return {
     async close() {
+      events.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
@@ -44,33 +78,51 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
   };
 }
 
-type OpsAnswer =
-  | { readonly status: 200; readonly state: SiteStateReport }
-  | { readonly status: number; readonly text: string };
+type Answer = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
-function answer({ drain, state }: OpsServerOptions, request: IncomingMessage): OpsAnswer {
-  const url = parseUrl(request.url ?? '/');
-  if (url === null) return { status: 400, text: 'not a path' };
-  if (request.method === 'POST' && isFromAnotherSite(request)) {
-    return { status: 403, text: 'a request of another web site is refused' };
-  }
-  const route = `${request.method} ${url.pathname}`;
-  switch (route) {
-    case 'GET /api/state':
-      break;
-    case 'POST /drain': {
-      const forMs = readDuration(url.searchParams.get('for'));
-      if (forMs instanceof Error) return { status: 400, text: forMs.message };
-      drain.start(forMs);
-      break;
+function createAnswer({ listen: address, drain, state, metrics, events }: OpsServerOptions): Answer {
+  const pageFiles = readPageFiles();
+  // A Unix socket is reached by no browser, and whatever its client calls it is right.
+  const isOnLoopback = address.kind === 'tcp' && isLoopback(address);
+
+  return async function answer(request, response) {
+    const url = parseUrl(request.url ?? '/');
+    if (url === null) return sendText(response, 400, 'not a path');
+    const refusal = whyRefused(request, isOnLoopback);
+    if (refusal !== null) return sendText(response, 403, refusal);
+    // HEAD is GET without the body, which Node leaves out.
+    const route = `${request.method === 'HEAD' ? 'GET' : request.method} ${url.pathname}`;
+    switch (route) {
+      case 'GET /api/state':
+        return sendState(response, state());
+      case 'GET /events':
+        if (request.method === 'HEAD') return sendText(response, 405, 'only GET');
+        if (events.isFull) return sendText(response, 503, `${MAX_EVENT_STREAMS} others are reading events: try again`);
+        return events.open(response);
+      case 'GET /metrics':
+        return send(response, 200, metrics.contentType, await metrics.text());
+      case 'GET /livez':
+        return sendText(response, 200, 'ok');
+      case 'GET /readyz': {
+        const why = state().not_ready;
+        return sendText(response, why === null ? 200 : 503, why ?? 'ready');
+      }
+      case 'POST /drain': {
+        const forMs = readDuration(url.searchParams.get('for'));
+        if (forMs instanceof Error) return sendText(response, 400, forMs.message);
+        drain.start(forMs);
+        return sendState(response, state());
+      }
+      case 'POST /undrain':
+        drain.end('undrain was asked for');
+        return sendState(response, state());
+      default: {
+        const file = route.startsWith('GET ') ? pageFiles.get(url.pathname) : undefined;
+        if (file !== undefined) return send(response, 200, file.type, file.body);
+        return sendText(response, 404, `no ${route} here: ${ROUTES}`);
+      }
     }
-    case 'POST /undrain':
-      drain.end('undrain was asked for');
-      break;
-    default:
-      return { status: 404, text: `no ${route} here: GET /api/state, POST /drain?for=30m or POST /undrain` };
-  }
-  return { status: 200, state: state() };
+  };
 }
 
 function parseUrl(path: string): URL | null {
@@ -90,23 +142,20 @@ function readDuration(text: string | null): number | null | Error {
   }
 }
 
-/**
- * A page on any web site can make the operator's browser post to loopback; browsers then say where the page came from.
- * A name that such a site has made lead here is its own origin, so only addresses and localhost count.
- */
-function isFromAnotherSite(request: IncomingMessage): boolean {
-  const { origin, host } = request.headers;
-  if (origin === undefined) return false;
-  const name = /^http:\/\/\[?([^/]+?)\]?(:\d+)?$/.exec(origin)?.[1] ?? '';
-  return origin !== `http://${host}` || !(name === 'localhost' || isIpAddress(name));
+function sendState(response: ServerResponse, state: SiteStateReport): void {
+  send(response, 200, 'application/json', `${JSON.stringify(state)}\n`);
 }
 
-function send(response: ServerResponse, sent: OpsAnswer): void {
-  const [type, body] =
-    'state' in sent ? ['application/json', JSON.stringify(sent.state)] : ['text/plain; charset=utf-8', sent.text];
-  response.writeHead(sent.status, { 'content-type': type, 'cache-control': 'no-store' }).end(`${body}\n`);
+function sendText(response: ServerResponse, status: number, text: string): void {
+  send(response, status, 'text/plain; charset=utf-8', `${text}\n`);
 }
 
-function isLoopback(host: string): boolean {
+function send(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
+  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+}
+
+function isLoopback(address: Address): boolean {
+  if (address.kind === 'unix') return true;
+  const { host } = address;
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

@@ -246,9 +246,15 @@ describe('status', () => {
       'site east: not draining',
       'health known (polled AGE ago)',
       '  local_pool (east)   down  1 of 3 servers up, needs 2',
-      '    127.0.0.1:3002: failed active health check',
-      '    127.0.0.1:3003: failed outlier check',
+      '    127.0.0.1:3002: down, failed active health check',
+      '    127.0.0.1:3003: down, failed outlier check',
+      '    127.0.0.1:3001: up',
       '  remote_pool (west)  up    1 of 1 servers up',
+      '    127.0.0.1:3001: up',
+      'decisions a second: none yet',
+      'last changes:',
+      '  TIME  pool remote_pool (west) is up: 1 of 1 servers up',
+      expect.stringMatching(/^ {2}TIME {2}pool local_pool \(east\) is down: 1 of 3 servers up, min_up 2; 127/),
     ]);
   });
 
@@ -284,7 +290,7 @@ describe('status', () => {
     const running = await startRunning({ health: { poll_interval: '20ms', stale_after: '300ms' } }, (admin) =>
       admin.removePool('remote_pool'),
     );
-    expect(answer(await running.run('status')).at(-1)).toBe(
+    expect(answer(await running.run('status'))).toContain(
       '  remote_pool (west)  down  Envoy has no cluster of this name',
     );
     running.admin.mood = 'closing';
@@ -299,14 +305,16 @@ describe('status', () => {
     );
     held.admin.setPool('remote_pool', ['up']);
     await held.serve.waitForLine(/held back/);
-    expect(answer(await held.run('status')).at(-1)).toBe(
+    expect(answer(await held.run('status'))).toContain(
       '  remote_pool (west)  down  1 of 1 servers up, held back by hold_up',
     );
 
     const unknown = await startRunning({ health: { poll_interval: '20ms', stale_after: '300ms' } });
     unknown.admin.mood = 'closing';
     await unknown.serve.waitForLine(/health is unknown/);
-    expect(answer(await unknown.run('status')).at(-1)).toMatch(/^ {2}remote_pool \(west\) {2}unknown {2}/);
+    expect(answer(await unknown.run('status'))).toContainEqual(
+      expect.stringMatching(/^ {2}remote_pool \(west\) {2}unknown {2}/),
+    );
   });
 
   test('says so where Envoy was never there', async () => {
@@ -317,9 +325,14 @@ describe('status', () => {
     expect(answer(await runCli(['status', '-c', configFile]))).toEqual([
       'site east: not draining',
       'health unknown: no opinion, Envoy decides (never polled)',
+      '  local_pool (east)   unknown  not seen yet',
+      '  remote_pool (west)  unknown  not seen yet',
+      'decisions a second: none yet',
+      'last changes:',
+      expect.stringContaining("  cannot read health from Envoy's admin interface at "),
     ]);
     expect(complaint(await runCli(['status', '--ready', '-c', configFile]), 1)).toEqual([
-      'not ready: health unknown: no opinion, Envoy decides (never polled)',
+      "not ready: health is not known: no good answer from Envoy's admin interface yet",
     ]);
   });
 
@@ -512,12 +525,14 @@ describe('the ops listener', () => {
 
   test('says of a path that it does not have which there are', async () => {
     const running = await startRunning();
-    const missing = ['GET /', 'GET /drain', 'GET /undrain', 'POST /api/state', 'DELETE /drain', 'GET /metricz'];
+    const missing = ['GET /page', 'GET /drain', 'GET /undrain', 'POST /api/state', 'DELETE /drain', 'GET /metricz'];
     for (const route of missing) {
       const [method = '', path = ''] = route.split(' ');
       const { status, body } = await ask(running, method, path);
       expect(status).toBe(404);
-      expect(body).toBe(`no ${route} here: GET /api/state, POST /drain?for=30m or POST /undrain\n`);
+      expect(body).toBe(
+        `no ${route} here: GET /, /metrics, /livez, /readyz, /api/state and /events, POST /drain?for=30m and /undrain\n`,
+      );
     }
     expect((await stateOf(running)).draining).toBe(false);
   });

@@ -1,6 +1,7 @@
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { ChangeLog } from '../../src/changes.ts';
 import { createFastPath, type FastPath } from '../../src/fast-path/fast-path.ts';
 import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
 import { FakeAdmin } from '../support/fake-admin.ts';
@@ -20,7 +21,7 @@ afterEach(async () => {
 
 function create(isRight: () => boolean, isEnabled = true): FastPath {
   const logger = pino({ base: null }, { write: (line: string) => void log.push(JSON.parse(line).msg) });
-  const fastPath = createFastPath({ admin: admin.address, isEnabled, isRight, logger });
+  const fastPath = createFastPath({ admin: admin.address, isEnabled, isRight, changes: new ChangeLog(logger) });
   opened.push(fastPath);
   return fastPath;
 }

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { ChangeLog } from '../../src/changes.ts';
 import { createHealthWatcher, type HealthWatcher } from '../../src/health/watcher.ts';
+import { Counters } from '../../src/metrics/counters.ts';
 import type { AdminMood, FakeAdmin, HostState } from '../support/fake-admin.ts';
 import { type After, configOf, eastFile, type SiteFile, startAdmin, TestLog, temporaryDirectory } from './site.ts';
 
@@ -17,7 +19,11 @@ async function createWatcher(
   after: After = onTestFinished,
 ): Promise<Watched> {
   const log = new TestLog();
-  const watcher = createHealthWatcher({ config: configOf(await eastFile(admin, changes)), logger: log.logger });
+  const watcher = createHealthWatcher({
+    config: configOf(await eastFile(admin, changes)),
+    changes: new ChangeLog(log.logger),
+    counters: new Counters(),
+  });
   after(() => watcher.close());
   return { watcher, log };
 }

@@ -118,6 +118,21 @@ describe('SIGHUP', () => {
     expect(await serving.reload()).toEqual(['info config reloaded: nothing changed']);
   });
 
+  test('is counted, and among the last changes', async () => {
+    const serving = await Serving.start();
+    await serving.reload({ both_cookies: 'local' });
+    await serving.reload({ both_cookies: 'both' });
+    await serving.reload({ both_cookies: 'local' });
+    expect((await serving.state()).changes.slice(0, 3).map(({ level, message }) => `${level} ${message}`)).toEqual([
+      'info config reloaded: nothing changed',
+      'error the config file is refused and the old config stays: 1 mistake',
+      'info config reloaded: both_cookies changed',
+    ]);
+    const metrics = await (await fetch(`http://${serving.file.ops_listen}/metrics`)).text();
+    expect(metrics).toContain('site_persistence_config_reloads_total{result="ok"} 2');
+    expect(metrics).toContain('site_persistence_config_reloads_total{result="refused"} 1');
+  });
+
   test('with a bad file says what check says of it, and the old config stays', async () => {
     const serving = await Serving.start();
     await serving.write({ on_owner_down: 'sometimes', health: { hold_up: 5 } });

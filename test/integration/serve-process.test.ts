@@ -188,7 +188,7 @@ describe('a stop', () => {
     const said = clientOf(serving.listen).watchHealth();
     await waitUntil(() => said.length === 1, { what: 'the health to be said' });
     const stopped = stopAndLook(serving, 'SIGTERM');
-    await waitUntil(() => said.length === 2, { what: 'its change to be said', timeoutMs: 1_000 });
+    await waitUntil(() => said.length === 2, { what: 'its change to be said', timeoutMs: 3_000 });
     expect(said).toEqual(['SERVING', 'NOT_SERVING']);
     return await stopped;
   }

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
+import { ChangeLog } from '../../src/changes.ts';
 import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { createReloader, type Reloader, type ReloadResult } from '../../src/reload.ts';
+import { Counters } from '../../src/metrics/counters.ts';
+import { createReloader, type Reloader } from '../../src/reload.ts';
 import { TestLog } from '../integration/site.ts';
 import { MINIMAL } from './config/good-configs.ts';
 
@@ -11,7 +13,7 @@ const read = (more: string): Config => parseConfig(MINIMAL + more, 'site.yaml');
 function reloading() {
   let current = read('');
   const applied: Config[] = [];
-  const results: ReloadResult[] = [];
+  const counters = new Counters();
   const pending: (() => void)[] = [];
   const log = new TestLog();
   const reloader: Reloader = createReloader({
@@ -21,7 +23,8 @@ function reloading() {
       applied.push(config);
       current = config;
     },
-    onReload: (result) => results.push(result),
+    counters,
+    changes: new ChangeLog(log.logger),
     logger: log.logger,
   });
   async function finish(): Promise<void> {
@@ -30,7 +33,7 @@ function reloading() {
     await new Promise((resolve) => setImmediate(resolve));
   }
   const lines = () => log.lines.map((line) => `${line.level} ${line.message}`);
-  return { reloader, applied, results, finish, lines };
+  return { reloader, applied, results: counters.reloads, finish, lines };
 }
 
 test('one reload runs at a time, and of those asked for meanwhile the last follows', async () => {
@@ -43,7 +46,7 @@ test('one reload runs at a time, and of those asked for meanwhile the last follo
   await finish();
   await Promise.all(done);
   expect(applied.map((config) => config.onOwnerDown)).toEqual(['refuse', 'keep']);
-  expect(results).toEqual(['ok', 'ok']);
+  expect(results).toEqual({ ok: 2, refused: 0 });
 });
 
 test('what changed is said in one line, and what else is to be done', async () => {
@@ -75,13 +78,13 @@ test('a changed address comes into force with nothing, and is said again at the 
 test('nothing is put in force where nothing changed, which is said', async () => {
   const { reloader, applied, results, lines } = reloading();
   await reloader.reload(async () => read('listen: 127.0.0.1:9002\n'));
-  expect([applied, results, lines()]).toEqual([[], ['ok'], ['info config reloaded: nothing changed']]);
+  expect([applied, results, lines()]).toEqual([[], { ok: 1, refused: 0 }, ['info config reloaded: nothing changed']]);
 });
 
 test('a bad config is refused with every mistake in it', async () => {
   const { reloader, applied, results, lines } = reloading();
   await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
-  expect([applied, results]).toEqual([[], ['refused']]);
+  expect([applied, results]).toEqual([[], { ok: 0, refused: 1 }]);
   expect(lines()).toEqual([
     'error the config file is refused and the old config stays: 2 mistakes',
     expect.stringMatching(/^error site\.yaml:9: bogus: unknown key/),
@@ -98,7 +101,7 @@ test('a failure that nobody thought of is logged, and the next reload goes well'
   const done = reloader.reload(async () => read('both_cookies: local\n'));
   await finish();
   await done;
-  expect(results).toEqual(['refused', 'ok']);
+  expect(results).toEqual({ ok: 1, refused: 1 });
 });
 
 test('a reload does nothing once closed, not even one that is being read', async () => {
@@ -109,5 +112,5 @@ test('a reload does nothing once closed, not even one that is being read', async
   goOn(read('both_cookies: local\n'));
   await done;
   await reloader.reload(async () => read('both_cookies: local\n'));
-  expect([applied, results, lines()]).toEqual([[], [], []]);
+  expect([applied, results, lines()]).toEqual([[], { ok: 0, refused: 0 }, []]);
 });

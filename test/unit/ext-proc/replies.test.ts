@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { type Decision, decide, NO_OWNER, type RouteReason } from '../../../src/decision/decide.ts';
 import { createPolicy } from '../../../src/decision/policy.ts';
-import { createReplies, type Reply } from '../../../src/ext-proc/replies.ts';
+import { createReplies, type EncodeResponse, type Reply } from '../../../src/ext-proc/replies.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
+import { Counters } from '../../../src/metrics/counters.ts';
 import { THREE_SITES } from './three-sites.ts';
 
 const { responseSerialize, responseDeserialize } = loadExtProcMethod();
@@ -106,7 +107,7 @@ describe('createReplies() encodes each reply once', () => {
 
   test('the same decision gets the same reply', () => {
     const encoded: object[] = [];
-    const replies = createReplies(THREE_SITES, policy, (message) => {
+    const replies = newReplies((message) => {
       encoded.push(message);
       return responseSerialize(message);
     });
@@ -135,8 +136,8 @@ describe('createReplies() encodes each reply once', () => {
   });
 });
 
-function newReplies() {
-  return createReplies(THREE_SITES, policy, responseSerialize);
+function newReplies(encode: EncodeResponse = responseSerialize) {
+  return createReplies({ config: THREE_SITES, policy, encode, counters: new Counters() });
 }
 
 /** Every decision that can be written down for three sites, made or not. */

@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+
+const httpFilter = z.looseObject({ name: z.string() });
+const route = z.looseObject({ name: z.string(), match: z.looseObject({}) });
+const virtualHost = z.looseObject({ routes: z.array(route) });
+const cluster = z.looseObject({ name: z.string() });
+
+const connectionManager = z.looseObject({
+  http_filters: z.array(httpFilter),
+  route_config: z.looseObject({ virtual_hosts: z.array(virtualHost) }),
+});
+
+/** As much of a rendered bootstrap as the benchmarks change; the rest passes through. */
+export const bootstrapSchema = z.looseObject({
+  static_resources: z.looseObject({
+    listeners: z.array(
+      z.looseObject({
+        name: z.string(),
+        filter_chains: z.array(
+          z.looseObject({ filters: z.array(z.looseObject({ name: z.string(), typed_config: connectionManager })) }),
+        ),
+      }),
+    ),
+    clusters: z.array(cluster),
+  }),
+});
+
+export type Bootstrap = z.infer<typeof bootstrapSchema>;
+export type Cluster = z.infer<typeof cluster>;
+
+const EXT_PROC = 'envoy.filters.http.ext_proc';
+const SIDECAR_CLUSTER = 'site_persistence';
+
+function connectionManagers(bootstrap: Bootstrap): z.infer<typeof connectionManager>[] {
+  return bootstrap.static_resources.listeners.flatMap((listener) =>
+    listener.filter_chains.flatMap((chain) => chain.filters.map((filter) => filter.typed_config)),
+  );
+}
+
+/** Nobody's requests are logged, so that no log is measured. */
+export function withoutAccessLog(bootstrap: Bootstrap): void {
+  for (const manager of connectionManagers(bootstrap)) delete manager.access_log;
+}
+
+/** Envoy as it is without a decision: stickiness to the servers of the local pool and nothing else. */
+export function withoutDecision(bootstrap: Bootstrap): void {
+  const kept = ['envoy.filters.http.stateful_session', 'envoy.filters.http.router'];
+  bootstrap.static_resources.listeners = bootstrap.static_resources.listeners.filter(({ name }) => name === 'edge');
+  for (const manager of connectionManagers(bootstrap)) {
+    manager.http_filters = manager.http_filters.filter((filter) => kept.includes(filter.name));
+    delete manager.early_header_mutation_extensions;
+    delete manager.local_reply_config;
+    for (const host of manager.route_config.virtual_hosts) {
+      host.routes = host.routes.filter((route) => route.name === 'undecided_local');
+      delete host.request_headers_to_remove;
+    }
+  }
+  bootstrap.static_resources.clusters = bootstrap.static_resources.clusters.filter(({ name }) => name === 'local_pool');
+}
+
+/** The same routes and fallbacks, but a Lua script decides instead of a sidecar. */
+export async function withLua(bootstrap: Bootstrap, scriptFile: string): Promise<void> {
+  const lua = {
+    name: 'envoy.filters.http.lua',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua',
+      default_source_code: { inline_string: await readFile(scriptFile, 'utf8') },
+    },
+  };
+  for (const manager of connectionManagers(bootstrap)) {
+    manager.http_filters = manager.http_filters.map((filter) => (filter.name === EXT_PROC ? lua : filter));
+  }
+  const { clusters } = bootstrap.static_resources;
+  bootstrap.static_resources.clusters = clusters.filter(({ name }) => name !== SIDECAR_CLUSTER);
+}
+
+/** Logs of each request how long Envoy's ext_proc filter waited for its decision. */
+export function logEachDecision(bootstrap: Bootstrap, file: string): void {
+  const text = '%FILTER_STATE(envoy.filters.http.ext_proc:PLAIN)%\n';
+  const log = {
+    name: 'envoy.access_loggers.file',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+      path: file,
+      log_format: { text_format_source: { inline_string: text } },
+    },
+  };
+  for (const manager of connectionManagers(bootstrap)) manager.access_log = [log];
+}

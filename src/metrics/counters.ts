@@ -1,0 +1,90 @@
+import { REASONS, type Reason } from '../decision/decide.ts';
+import { DurationHistogram } from './duration-histogram.ts';
+
+/** How often one decision was made of sessions of one owner. The hot path adds to `count` itself. */
+export interface DecisionCounter {
+  readonly reason: Reason;
+  /** A site's name, or that of nobody: see `ownerName`. */
+  readonly owner: string;
+  count: number;
+}
+
+/**
+ * How a stream ended. `complete`: every phase that Envoy sent was answered. `reset`: Envoy broke it off before that.
+ * `abandoned`: Envoy closed it in peace before that, as when the client went away. `malformed`: it was not Envoy's.
+ */
+export const STREAM_ENDS = ['complete', 'reset', 'abandoned', 'malformed'] as const;
+export type StreamEnd = (typeof STREAM_ENDS)[number];
+
+export type PollResult = 'ok' | 'error';
+
+/** `refused`: the file had mistakes, and the old config stays in force. */
+export type ReloadResult = 'ok' | 'refused';
+
+/** From microseconds, which is what a decision takes, to what it takes where the machine is overloaded. */
+const DECISION_BOUNDS_SECONDS = [
+  0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1,
+];
+
+const POLL_BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+
+/**
+ * What the sidecar counts, as plain numbers that are read when somebody asks. They go on through a reload of the
+ * config: a site that is no longer configured keeps its numbers until the process ends.
+ */
+export class Counters {
+  readonly streams: Record<StreamEnd, number> = { complete: 0, reset: 0, abandoned: 0, malformed: 0 };
+  readonly polls: Record<PollResult, number> = { ok: 0, error: 0 };
+  readonly reloads: Record<ReloadResult, number> = { ok: 0, refused: 0 };
+  /** From the opening of a stream to its decision handed over to gRPC. */
+  readonly decisionTime = new DurationHistogram(DECISION_BOUNDS_SECONDS);
+  /** From asking Envoy's admin interface to its answer, or to giving up. */
+  readonly pollTime = new DurationHistogram(POLL_BOUNDS_SECONDS);
+  readonly #decisions = new Map<string, Record<Reason, DecisionCounter>>();
+
+  /** Begins to count each decision of sessions of this owner, unless that is so already. */
+  addOwner(owner: string): Record<Reason, DecisionCounter> {
+    let ofOwner = this.#decisions.get(owner);
+    if (ofOwner === undefined) {
+      ofOwner = forEachReason((reason) => ({ reason, owner, count: 0 }));
+      this.#decisions.set(owner, ofOwner);
+    }
+    return ofOwner;
+  }
+
+  decision(reason: Reason, owner: string): DecisionCounter {
+    return this.addOwner(owner)[reason];
+  }
+
+  decisions(): readonly DecisionCounter[] {
+    return [...this.#decisions.values()].flatMap((ofOwner) => REASONS.map((reason) => ofOwner[reason]));
+  }
+
+  /** How often each decision was made, whoever the owner. */
+  decisionTotals(): Record<Reason, number> {
+    const owners = [...this.#decisions.values()];
+    return forEachReason((reason) => owners.reduce((sum, ofOwner) => sum + ofOwner[reason].count, 0));
+  }
+
+  countPoll(result: PollResult, ms: number): void {
+    this.polls[result]++;
+    this.pollTime.add(ms);
+  }
+
+  countReload(result: ReloadResult): void {
+    this.reloads[result]++;
+  }
+}
+
+/** An object with an entry for each reason. */
+export function forEachReason<T>(make: (reason: Reason) => T): Record<Reason, T> {
+  return {
+    local: make('local'),
+    forward: make('forward'),
+    failover: make('failover'),
+    adopt: make('adopt'),
+    refuse: make('refuse'),
+    unknown: make('unknown'),
+    status: make('status'),
+  };
+}

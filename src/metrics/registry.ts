@@ -1,0 +1,205 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { SiteStateReport } from '../ops/state.ts';
+import { type Counters, STREAM_ENDS } from './counters.ts';
+import type { DurationHistogram } from './duration-histogram.ts';
+
+const PREFIX = 'site_persistence_';
+
+export interface MetricsOptions {
+  readonly counters: Counters;
+  readonly state: () => SiteStateReport;
+  readonly version: string;
+}
+
+export interface Metrics {
+  readonly contentType: string;
+  /** What `/metrics` answers, in the text format of Prometheus. */
+  text(): Promise<string>;
+}
+
+/**
+ * The metrics. Nothing is kept here: each scrape reads the counters and the site's state as they are. The labels'
+ * values are decisions, sites and clusters, so the config bounds how many series there are.
+ */
+export function createMetrics({ counters, state, version }: MetricsOptions): Metrics {
+  const own = new Registry();
+  // One view for a whole scrape: consistent, and cheap where a pool has thousands of servers.
+  const seen = { state: state() };
+  addTraffic(own, counters);
+  addPolls(own, counters, seen);
+  addPools(own, seen);
+  addProgram(own, counters, seen, version);
+  const all = Registry.merge([own, processRegistry()]);
+  return {
+    contentType: all.contentType,
+    async text() {
+      seen.state = state();
+      return [await all.metrics(), ...histogramTexts(counters)].join('\n');
+    },
+  };
+}
+
+interface Seen {
+  state: SiteStateReport;
+}
+
+function addTraffic(registry: Registry, counters: Counters): void {
+  addCounter(registry, {
+    name: 'decisions_total',
+    help: "Decisions made, by reason and by the site whose cookie the request carried. Requests on Envoy's fast path ask for none.",
+    labels: ['decision', 'owner'],
+    read: (add) => {
+      for (const { reason, owner, count } of counters.decisions()) add(count, { decision: reason, owner });
+    },
+  });
+  addCounter(registry, {
+    name: 'streams_total',
+    help: 'ext_proc streams, by how they ended: complete (all was answered), reset (Envoy broke it off before), abandoned (Envoy closed it before), malformed (not from Envoy).',
+    labels: ['end'],
+    read: (add) => {
+      for (const end of STREAM_ENDS) add(counters.streams[end], { end });
+    },
+  });
+}
+
+function addPolls(registry: Registry, counters: Counters, seen: Seen): void {
+  addCounter(registry, {
+    name: 'polls_total',
+    help: "Polls of Envoy's admin interface, by result.",
+    labels: ['result'],
+    read: (add) => {
+      for (const result of ['ok', 'error'] as const) add(counters.polls[result], { result });
+    },
+  });
+  addGauge(registry, {
+    name: 'last_good_poll_age_seconds',
+    help: 'Time since Envoy last gave a good answer about health; +Inf for never.',
+    labels: [],
+    read: (add) => {
+      const ageMs = seen.state.health_age_ms;
+      add(ageMs === null ? Number.POSITIVE_INFINITY : ageMs / 1_000, {});
+    },
+  });
+}
+
+function addPools(registry: Registry, seen: Seen): void {
+  const ofPools = (name: string, help: string, value: (pool: SiteStateReport['pools'][number]) => number) =>
+    addGauge(registry, {
+      name,
+      help,
+      labels: ['site', 'cluster'],
+      read: (add) => {
+        for (const pool of seen.state.pools) add(value(pool), { site: pool.site, cluster: pool.cluster });
+      },
+    });
+  ofPools('pool_servers_up', 'Servers of the pool that are up, as last seen.', (pool) => pool.servers_up);
+  ofPools('pool_servers', 'Servers of the pool, as last seen.', (pool) => pool.servers_total);
+  ofPools('pool_up', 'Whether the pool counts as up for decisions; 0 while its health is not known.', (pool) =>
+    Number(pool.up),
+  );
+  ofPools(
+    'pool_health_known',
+    'Whether Envoy has said lately how the pool is, and has a cluster of its name.',
+    (pool) => Number(pool.health_known),
+  );
+}
+
+function addProgram(registry: Registry, counters: Counters, seen: Seen, version: string): void {
+  addGauge(registry, {
+    name: 'draining',
+    help: 'Whether the site drains: its status URI tells the world to go elsewhere.',
+    labels: [],
+    read: (add) => add(Number(seen.state.draining), {}),
+  });
+  addCounter(registry, {
+    name: 'config_reloads_total',
+    help: 'Reloads of the config file, by result: ok, or refused for its mistakes, so that the old config stays.',
+    labels: ['result'],
+    read: (add) => {
+      for (const result of ['ok', 'refused'] as const) add(counters.reloads[result], { result });
+    },
+  });
+  addGauge(registry, {
+    name: 'build_info',
+    help: 'Always 1; the labels say which version runs on which Node.',
+    labels: ['version', 'node'],
+    read: (add) => add(1, { version, node: process.version }),
+  });
+}
+
+function histogramTexts({ decisionTime, pollTime }: Counters): string[] {
+  return [
+    histogramText(
+      'decision_duration_seconds',
+      'From the opening of an ext_proc stream to its decision handed over to gRPC.',
+      decisionTime,
+    ),
+    histogramText(
+      'poll_duration_seconds',
+      "From asking Envoy's admin interface for health to its answer, or to giving up.",
+      pollTime,
+    ),
+  ];
+}
+
+interface CollectedMetric {
+  /** Without the prefix. */
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** Gives the present value of each series, when a scrape asks. */
+  readonly read: (add: (value: number, labels: Readonly<Record<string, string>>) => void) => void;
+}
+
+function addCounter(registry: Registry, { name, help, labels, read }: CollectedMetric): void {
+  new Counter({
+    name: `${PREFIX}${name}`,
+    help,
+    labelNames: labels,
+    registers: [registry],
+    collect() {
+      this.reset();
+      read((value, of) => this.inc(of, value));
+    },
+  });
+}
+
+function addGauge(registry: Registry, { name, help, labels, read }: CollectedMetric): void {
+  new Gauge({
+    name: `${PREFIX}${name}`,
+    help,
+    labelNames: labels,
+    registers: [registry],
+    collect() {
+      this.reset();
+      read((value, of) => this.set(of, value));
+    },
+  });
+}
+
+/** Written here, for prom-client's own histogram takes one value at a time and none that were counted already. */
+function histogramText(name: string, help: string, source: DurationHistogram): string {
+  const { buckets, sumSeconds, count } = source.values();
+  return [
+    `# HELP ${PREFIX}${name} ${help}`,
+    `# TYPE ${PREFIX}${name} histogram`,
+    ...buckets.map(({ upToSeconds, count: upTo }) => {
+      const le = Number.isFinite(upToSeconds) ? upToSeconds : '+Inf';
+      return `${PREFIX}${name}_bucket{le="${le}"} ${upTo}`;
+    }),
+    `${PREFIX}${name}_sum ${sumSeconds}`,
+    `${PREFIX}${name}_count ${count}`,
+    '',
+  ].join('\n');
+}
+
+let ofProcess: Registry | undefined;
+
+/** prom-client's metrics of the process, of which there is one, and which it begins to observe only once. */
+function processRegistry(): Registry {
+  if (ofProcess === undefined) {
+    ofProcess = new Registry();
+    collectDefaultMetrics({ register: ofProcess });
+  }
+  return ofProcess;
+}

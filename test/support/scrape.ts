@@ -1,0 +1,59 @@
+const SERIES = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/;
+
+/** One scrape of `/metrics`. */
+export class Scrape {
+  /** By name and labels as they are written, such as `up{site="east"}`. */
+  readonly series = new Map<string, number>();
+
+  /** @throws Error where a line is neither a comment nor a series, or a series is there twice */
+  constructor(text: string) {
+    for (const line of text.split('\n')) {
+      if (line === '' || line.startsWith('# ')) continue;
+      const [, name, labels = '', value = ''] = SERIES.exec(line) ?? [];
+      if (name === undefined) throw new Error(`no line of Prometheus's text format: ${line}`);
+      const key = keyOf(name, labels);
+      if (this.series.has(key)) throw new Error(`there twice: ${line}`);
+      this.series.set(key, value === '+Inf' ? Number.POSITIVE_INFINITY : Number(value));
+    }
+  }
+
+  /** @param opsUrl the ops listener, such as `http://127.0.0.1:9003` */
+  static async of(opsUrl: string): Promise<Scrape> {
+    const answer = await fetch(`${opsUrl}/metrics`);
+    if (answer.status !== 200) throw new Error(`/metrics answered ${answer.status}`);
+    return new Scrape(await answer.text());
+  }
+
+  /** A series of this program. @throws Error where there is none */
+  value(name: string, labels: Readonly<Record<string, string>> = {}): number {
+    const key = keyOf(
+      `site_persistence_${name}`,
+      Object.entries(labels)
+        .map(([label, value]) => `${label}="${value}"`)
+        .join(),
+    );
+    const value = this.series.get(key);
+    if (value === undefined) throw new Error(`no series ${key}`);
+    return value;
+  }
+
+  /** The decisions other than of the status URI, as `decision owner`, which are not 0. */
+  decisions(): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (const [key, value] of this.series) {
+      const [, decision, owner] =
+        /^site_persistence_decisions_total\{decision="(\w+)",owner="(\w+)"\}$/.exec(key) ?? [];
+      if (decision !== undefined && decision !== 'status' && value > 0) found[`${decision} ${owner}`] = value;
+    }
+    return found;
+  }
+
+  /** All decisions, those of the status URI, too. */
+  get decisionCount(): number {
+    return [...this.series].reduce((sum, [key, value]) => sum + (key.includes('_decisions_total{') ? value : 0), 0);
+  }
+}
+
+function keyOf(name: string, labels: string): string {
+  return labels === '' ? name : `${name}{${labels}}`;
+}
