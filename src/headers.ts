@@ -9,3 +9,6 @@ export const REFUSED_HEADER = 'x-site-refused';
 
 /** Namespace of the dynamic metadata that carries each decision into Envoy's access log. */
 export const METADATA_NAMESPACE = 'site_persistence';
+
+/** Envoy's id of a request, the same at both sites; only logged. */
+export const REQUEST_ID_HEADER = 'x-request-id';

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-import { runCli } from './cli/run.ts';
-
 const stop = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, () => stop.abort());
 }
+// Not to be ended by it, as Node has it: `serve` reads its config again.
+const hangups = new EventTarget();
+process.on('SIGHUP', () => hangups.dispatchEvent(new Event('hangup')));
 let isOutputLost = false;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // A reader that went away (`site-persistence envoy | head`) is no fault of this program's.
@@ -16,10 +17,13 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // Nobody is left to tell; the exit code still says how it went.
 process.stderr.on('error', () => {});
 
+// Loaded only now, since that takes its time and a signal that comes meanwhile must find its handler.
+const { runCli } = await import('./cli/run.ts');
 const exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
   signal: stop.signal,
+  hangups,
 });
 if (!isOutputLost) process.exitCode = exitCode;

@@ -18,6 +18,8 @@ export interface CliContext {
   readonly env: NodeJS.ProcessEnv;
   /** Aborted when the program is to stop. */
   readonly signal: AbortSignal;
+  /** Has an event `hangup` whenever the program is to read its config again. */
+  readonly hangups: EventTarget;
 }
 
 export const EXIT_OK = 0;
@@ -54,13 +56,22 @@ function createProgram(context: CliContext): Command {
     .description("run the sidecar beside this site's Envoy, until SIGTERM or SIGINT")
     .option('--listen <address>', "instead of the config's listen: host:port or unix:/path")
     .option('--ops-listen <address>', "instead of the config's ops_listen: host:port or unix:/path")
-    .addHelpText('after', '\nLOG_LEVEL sets how much is logged: error, warn, info (default) or debug.')
-    .action((options: { config: string; listen?: string; opsListen?: string }) =>
+    .option('--watch', 'reload the config when its file changes')
+    .addHelpText(
+      'after',
+      `
+SIGHUP reloads the config: no call is lost, a bad file is refused in the log and the old config stays. Only listen and
+ops_listen take a restart.
+
+LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which logs decisions.`,
+    )
+    .action((options: { config: string; listen?: string; opsListen?: string; watch?: boolean }) =>
       serve(
         {
           configFile: options.config,
           listen: addressOption('--listen', options.listen),
           opsListen: addressOption('--ops-listen', options.opsListen),
+          watch: options.watch === true,
         },
         context,
       ),

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogger } from '../logger.ts';
-import { startSidecar } from '../sidecar.ts';
+import { type Sidecar, startSidecar } from '../sidecar.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -12,22 +14,45 @@ export interface ServeOptions {
   /** Instead of the config's, so that several processes can share one file. */
   readonly listen: Address | undefined;
   readonly opsListen: Address | undefined;
+  /** Reload the config when its file changes, as at SIGHUP. */
+  readonly watch: boolean;
 }
 
 /** Runs the sidecar until the context's signal. */
 export async function serve(options: ServeOptions, context: CliContext): Promise<void> {
-  const fromFile = await loadConfig(options.configFile);
-  const config = {
-    ...fromFile,
-    listen: options.listen ?? fromFile.listen,
-    opsListen: options.opsListen ?? fromFile.opsListen,
-  };
   const logger = loggerFor(context);
-  const sidecar = await startSidecar(config, logger);
-  if (!context.signal.aborted) await once(context.signal, 'abort');
-  logger.info('stopping: calls in flight are let end');
-  await sidecar.close();
-  logger.info('stopped');
+  const read = () => readConfig(options);
+  let sidecar: Sidecar | null = null;
+  let isReloadDue = false;
+  const reload = () => {
+    if (sidecar === null) isReloadDue = true;
+    else void sidecar.reload(read);
+  };
+  context.hangups.addEventListener('hangup', reload);
+  const watching = options.watch ? await watchConfig(options.configFile, reload, logger) : null;
+  try {
+    sidecar = await startSidecar(await read(), logger);
+    if (isReloadDue) reload();
+    if (!context.signal.aborted) await once(context.signal, 'abort');
+    logger.info('stopping: calls in flight are let end');
+    watching?.close();
+    await sidecar.close();
+    logger.info('stopped');
+  } finally {
+    watching?.close();
+  }
+}
+
+async function readConfig({ configFile, listen, opsListen }: ServeOptions): Promise<Config> {
+  const config = await loadConfig(configFile);
+  return { ...config, listen: listen ?? config.listen, opsListen: opsListen ?? config.opsListen };
+}
+
+async function watchConfig(file: string, onChange: () => void, logger: Logger): Promise<FileWatch> {
+  return await watchFile(file, {
+    onChange,
+    onPollingOnly: (why) => logger.warn(`${why}; the config file is looked at every 2 s instead`),
+  });
 }
 
 function loggerFor(context: CliContext): Logger {

@@ -1,7 +1,7 @@
 import type { TcpAddress } from '../config/address.ts';
 import type { Config, CookieConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER, REQUEST_ID_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
 import { overwrite, renderAddress } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
@@ -17,7 +17,7 @@ const MESSAGE_TIMEOUT = '1s';
 
 /** The request's and response's headers that the sidecar reads; no other ever leaves Envoy. */
 const HEADERS_FOR_SIDECAR = [
-  ...[':path', 'cookie', HOP_HEADER],
+  ...[':path', 'cookie', HOP_HEADER, REQUEST_ID_HEADER],
   ...[':status', 'x-envoy-upstream-service-time', REFUSED_HEADER],
 ];
 

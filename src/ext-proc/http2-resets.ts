@@ -1,5 +1,6 @@
 import { createServer } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
+import { type EventSource, isEventSource, watchSessions } from './http2-sessions.ts';
 
 /**
  * Without the runtime flag `ext_proc_graceful_grpc_close` Envoy ends every ext_proc stream by RST_STREAM. nghttp2, under
@@ -37,11 +38,6 @@ function doesNodeKnowTheOption(): boolean {
   }
 }
 
-interface EventSource {
-  on(event: string, listener: (value: unknown) => void): unknown;
-  off(event: string, listener: (value: unknown) => void): unknown;
-}
-
 /**
  * Calls `onReset` once, when a stream of this server ended by a reset that carries an error. To be called after the
  * server is bound. Where grpc-js hides its HTTP/2 servers nothing is noticed.
@@ -53,16 +49,11 @@ export function onFirstStreamReset(server: Server, onReset: (errorCode: number) 
     reported = true;
     onReset(errorCode);
   };
-  const servers: unknown = Reflect.get(server, 'http2Servers');
-  if (!(servers instanceof Map)) return;
-  for (const http2Server of servers.keys()) {
-    if (!isEventSource(http2Server)) continue;
-    http2Server.on('session', (session) => watchSession(session, () => reported, report));
-  }
+  watchSessions(server, (session) => watchSession(session, () => reported, report));
 }
 
-function watchSession(session: unknown, isReported: () => boolean, report: (errorCode: number) => void): void {
-  if (!isEventSource(session) || isReported()) return;
+function watchSession(session: EventSource, isReported: () => boolean, report: (errorCode: number) => void): void {
+  if (isReported()) return;
   let streams = 0;
   const watchStream = (stream: unknown) => {
     streams++;
@@ -80,8 +71,4 @@ function watchSession(session: unknown, isReported: () => boolean, report: (erro
 /** NO_ERROR ends a stream in peace; CANCEL is a client that went away in the middle of its request. */
 function isFault(errorCode: number): boolean {
   return errorCode !== 0 && errorCode !== 8;
-}
-
-function isEventSource(value: unknown): value is EventSource {
-  return typeof value === 'object' && value !== null && 'on' in value && 'off' in value;
 }

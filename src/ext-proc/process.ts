@@ -28,8 +28,8 @@ export interface ProcessOptions {
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
   readonly counters: Counters;
-  /** Told of each decision; null where nobody listens, so that it costs nothing. */
-  readonly onDecision: ((decision: Decision) => void) | null;
+  /** Told of each decision and the message it was made of; null where nobody listens, so that it costs nothing. */
+  readonly onDecision: ((decision: Decision, message: Uint8Array) => void) | null;
   /** Told of a message that is not Envoy's. */
   readonly onMalformed: () => void;
 }
@@ -63,7 +63,7 @@ class DecidedStream implements ProcessStream {
         const { policy, currentState, counters, onDecision } = this.#options;
         const decision = decide(policy, currentState(), message);
         const reply = replies.forDecision(decision);
-        if (onDecision !== null) onDecision(decision);
+        if (onDecision !== null) onDecision(decision, bytes);
         this.#onResponse = reply.onResponse;
         this.#stream.write(reply.bytes);
         if (reply.onResponse === null) this.#end('complete');

@@ -67,6 +67,21 @@ export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Arra
   }
 }
 
+/** The value of a request header, by its name in lower case; null where there is none. Not for the hot path. */
+export function readRequestHeader(bytes: Uint8Array, name: string): string | null {
+  const reader = new WireReader(bytes);
+  const wanted = Buffer.from(name);
+  while (reader.nextField(bytes.length)) {
+    if (!reader.isBytes(REQUEST_HEADERS)) continue;
+    const header = new HeaderView(reader);
+    const end = reader.enter();
+    while (header.next(end)) {
+      if (header.isNamed(wanted)) return Buffer.from(bytes.subarray(header.valueStart, header.valueEnd)).toString();
+    }
+  }
+  return null;
+}
+
 /**
  * A 503 that served nobody is a refusal of another site, or Envoy's own: its router gives every answer of an upstream
  * the time it took, and a 503 that it makes itself has none.

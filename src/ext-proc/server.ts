@@ -4,6 +4,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
 import { listen } from '../listen.ts';
+import { logConnections } from './connection-log.ts';
 import { serveDirectly } from './direct-call.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
@@ -68,6 +69,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   onFirstStreamReset(server, (errorCode) => {
     logger.warn({ errorCode }, `Envoy ends its ext_proc streams by reset: ${resetAdvice(allowance)}`);
   });
+  const connectionLog = logConnections(server, options.listen, logger);
   await listen(listener, 'listen', options.listen);
 
   return {
@@ -75,6 +77,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       isAccepting = true;
     },
     async close() {
+      connectionLog.close();
       for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
       const allEnded = new Promise<void>((resolve) => listener.close(() => resolve()));
       // Its callback can't be waited for: from Node 24 on it comes while calls are still running.

@@ -58,6 +58,21 @@ export function nextPoolState(
   };
 }
 
+/**
+ * A pool's state as other settings have it. What has servers enough by the new `minUp` is up at once, for it was not
+ * short in their sense; only what `hold_up` was holding back is held on, from when it was last short.
+ * @param minUpBefore what the state was judged by
+ */
+export function rejudgedPoolState(
+  state: PoolState,
+  minUpBefore: number,
+  settings: { readonly minUp: number; readonly holdUpMs: number; readonly nowMs: number },
+): PoolState {
+  const isHeld = !state.isUp && state.count.up >= minUpBefore;
+  const previous = isHeld ? state : { ...state, lastShortAtMs: null };
+  return nextPoolState(previous, state.isKnownToEnvoy ? state.count : undefined, settings);
+}
+
 export function isSamePoolState(a: PoolState, b: PoolState): boolean {
   return (
     a.isUp === b.isUp &&

@@ -1,15 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
 import type { Counters } from '../metrics/counters.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
+import { FailureAlert } from './alert.ts';
 import {
   describePool,
-  failedChecksBetween,
   isSamePoolState,
   nextPoolState,
   type PoolState,
+  rejudgedPoolState,
   type WatchedPool,
   watchedPools,
 } from './pool.ts';
@@ -25,7 +27,6 @@ const MAX_POLL_TIMEOUT_MS = 1_000;
  * for a pool that Envoy has no server of. It polls this often then, until nothing has happened for a while.
  */
 const ALERT_POLL_INTERVAL_MS = 20;
-const ALERT_MS = 3_000;
 
 const UNKNOWN: PoolHealth = { known: false };
 
@@ -36,9 +37,19 @@ export interface HealthWatcher {
   pools(): readonly PoolState[];
   /** Since the last good poll; null for never. */
   ageMs(): number | null;
+  /** What a watcher that takes over from this one may go on with. */
+  memory(): HealthMemory;
   /** Begins to poll; resolves after the first poll, good or bad. */
   start(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What was last seen of an Envoy, under the config that it was seen by. Times are of the monotonic clock. */
+export interface HealthMemory {
+  readonly config: Config;
+  readonly pools: readonly PoolState[];
+  readonly lastGoodAtMs: number | null;
+  readonly failedSinceMs: number | null;
 }
 
 export interface HealthWatcherOptions {
@@ -47,24 +58,29 @@ export interface HealthWatcherOptions {
   readonly counters: Counters;
   /** Called after each good poll, when its health is in force; the next poll waits for it. */
   readonly onHealth?: () => Promise<void>;
+  /**
+   * Of the watcher that this one takes over from. Pools of the same Envoy are judged by the new settings without a poll:
+   * health that was known stays known, and only what the settings say themselves makes a pool come or go.
+   */
+  readonly memory?: HealthMemory;
 }
 
 /** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
 export function createHealthWatcher(options: HealthWatcherOptions): HealthWatcher {
-  const { config, changes, counters, onHealth = async () => {} } = options;
+  const { config, changes, counters, onHealth = async () => {}, memory } = options;
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
   const watched = watchedPools(config);
   const closing = new AbortController();
 
-  let pools: readonly PoolState[] = [];
-  let health: PoolHealth = UNKNOWN;
-  let lastGoodAtMs: number | null = null;
-  let failedSinceMs: number | null = null;
-  let alertUntilMs = Number.NEGATIVE_INFINITY;
-  /** Of each pool, between two polls outside of an alert; null where it is to be learned anew. */
-  const failedChecksUsually: (number | null)[] = watched.map(() => 0);
+  const isSameEnvoy = memory !== undefined && isDeepStrictEqual(memory.config.envoy.admin, config.envoy.admin);
+  const remembered = isSameEnvoy ? recallPools(memory, config, watched) : [];
+  let pools: readonly PoolState[] = remembered.every((pool) => pool !== undefined) ? remembered : [];
+  let health: PoolHealth = pools.length === 0 ? UNKNOWN : healthOf(pools);
+  let lastGoodAtMs = isSameEnvoy && pools.length > 0 ? memory.lastGoodAtMs : null;
+  let failedSinceMs = isSameEnvoy ? memory.failedSinceMs : null;
+  const alert = new FailureAlert(watched.length, pollIntervalMs);
 
   let running: Promise<void> | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
@@ -87,16 +103,12 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   async function accept(counts: ReadonlyMap<string, PoolCount>): Promise<void> {
     const nowMs = performance.now();
-    const previous = pools;
+    const previous = pools.length === 0 ? remembered : pools;
     pools = watched.map((pool, index) =>
       nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
     );
-    health = { known: true, up: pools.map((pool) => pool.isUp) };
-    const isFullPause = lastGoodAtMs !== null && nowMs - lastGoodAtMs >= pollIntervalMs * 0.8;
-    if (areServersFailing(previous, isFullPause)) {
-      alertUntilMs = nowMs + ALERT_MS;
-      failedChecksUsually.fill(null);
-    }
+    health = healthOf(pools);
+    alert.observe(previous, pools, nowMs);
     lastGoodAtMs = nowMs;
     staleTimer?.refresh();
     noteSuccess(nowMs);
@@ -109,26 +121,8 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     if (changed.length > 0) await describeChanges(changed, previous);
   }
 
-  /** Whether servers that count as up fail right now: there are fewer of them, or more checks failed than usual. */
-  function areServersFailing(previous: readonly PoolState[], isFullPause: boolean): boolean {
-    let isFailing = false;
-    pools.forEach((pool, index) => {
-      const before = previous[index];
-      if (before === undefined) return;
-      if (pool.count.up < before.count.up) isFailing = true;
-      // What is usual between two polls can't be told from the quick ones of an alert.
-      if (!isFullPause) return;
-      const failed = failedChecksBetween(before, pool);
-      const usually = failedChecksUsually[index] ?? null;
-      failedChecksUsually[index] = failed;
-      // Servers that are down go on failing, each at its own time: there may be one more of each than the last time.
-      if (usually !== null && failed > usually + before.count.total - before.count.up) isFailing = true;
-    });
-    return isFailing;
-  }
-
   /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
-  async function describeChanges(changed: readonly WatchedPool[], previous: readonly PoolState[]): Promise<void> {
+  async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
     let hosts: ReadonlyMap<string, readonly Host[]> = new Map();
     try {
       hosts = await client.listHosts(changed.map((pool) => pool.cluster));
@@ -142,17 +136,29 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
-      if (now === undefined || !changed.includes(pool)) return;
-      if (!now.isKnownToEnvoy) {
-        changes.error(
-          `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
-          { cluster: pool.cluster },
-        );
-        return;
-      }
-      const level = now.isUp || before === undefined ? 'info' : 'warn';
-      const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
-      changes[level](describePool(pool, now), fields);
+      if (now !== undefined && changed.includes(pool)) sayPool(pool, now, before === undefined);
+    });
+  }
+
+  function sayPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
+    if (!now.isKnownToEnvoy) {
+      changes.error(
+        `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
+        { cluster: pool.cluster },
+      );
+      return;
+    }
+    const level = now.isUp || isNew ? 'info' : 'warn';
+    const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
+    changes[level](describePool(pool, now), fields);
+  }
+
+  /** Pools that came or went by the new settings alone. */
+  function sayRejudged(): void {
+    watched.forEach((pool, index) => {
+      const now = remembered[index];
+      const before = isSameEnvoy ? recallPool(memory, pool.cluster) : null;
+      if (now !== undefined && before !== null && now.isUp !== before.state.isUp) sayPool(pool, now, false);
     });
   }
 
@@ -177,7 +183,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       const isGood = await poll();
       onFirstPoll();
       backoffMs = isGood ? pollIntervalMs : Math.min(backoffMs * 2, Math.max(MAX_BACKOFF_MS, pollIntervalMs));
-      const isAlert = isGood && startedAtMs < alertUntilMs;
+      const isAlert = isGood && alert.isOn(startedAtMs);
       const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
       await sleep(Math.max(0, pauseMs - (performance.now() - startedAtMs)), undefined, {
         signal: closing.signal,
@@ -194,8 +200,10 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   return {
     current: () => (lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs ? health : UNKNOWN),
     pools: () => pools,
+    memory: () => ({ config, pools, lastGoodAtMs, failedSinceMs }),
     ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
     start() {
+      sayRejudged();
       // Only says that time is up: a decision looks at the clock itself.
       staleTimer = setTimeout(sayUnknown, staleAfterMs);
       return new Promise((resolve) => {
@@ -209,6 +217,29 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       await running;
     },
   };
+}
+
+function healthOf(pools: readonly PoolState[]): PoolHealth {
+  return { known: true, up: pools.map((pool) => pool.isUp) };
+}
+
+/** In the order of the watched pools; undefined for one that was not watched. */
+type KnownPools = readonly (PoolState | undefined)[];
+
+/** What the memory has of the watched pools, as the new config judges it. */
+function recallPools(memory: HealthMemory, config: Config, watched: readonly WatchedPool[]): KnownPools {
+  const settings = { holdUpMs: config.health.holdUpMs, nowMs: performance.now() };
+  return watched.map(({ cluster, minUp }) => {
+    const was = recallPool(memory, cluster);
+    return was === null ? undefined : rejudgedPoolState(was.state, was.minUp, { minUp, ...settings });
+  });
+}
+
+function recallPool(memory: HealthMemory, cluster: string): { state: PoolState; minUp: number } | null {
+  const before = watchedPools(memory.config);
+  const index = before.findIndex((pool) => pool.cluster === cluster);
+  const [pool, state] = [before[index], memory.pools[index]];
+  return pool === undefined || state === undefined ? null : { state, minUp: pool.minUp };
 }
 
 /**

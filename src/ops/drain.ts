@@ -16,7 +16,7 @@ export function parseDrainMs(text: string): number {
  * sessions that live here. Held in memory only, so a restart ends it; both the stop and the start say so.
  */
 export class Drain {
-  readonly #site: string;
+  readonly #site: () => string;
   readonly #changes: ChangeLog;
   #isDraining = false;
   #sinceMs = 0;
@@ -24,8 +24,11 @@ export class Drain {
   #timer: NodeJS.Timeout | undefined;
   readonly #onChange: () => void;
 
-  /** @param onChange called when a drain has begun or ended */
-  constructor(site: string, changes: ChangeLog, onChange: () => void = () => {}) {
+  /**
+   * @param site its name, which a reload may change
+   * @param onChange called when a drain has begun or ended
+   */
+  constructor(site: () => string, changes: ChangeLog, onChange: () => void = () => {}) {
     this.#site = site;
     this.#changes = changes;
     this.#onChange = onChange;
@@ -51,7 +54,7 @@ export class Drain {
       this.#timer.unref();
     }
     const until = this.#untilMs === null ? 'until undrain' : `until ${new Date(this.#untilMs).toISOString()}`;
-    this.#changes.warn(`site ${this.#site} is draining, ${until}: its status URI says DOWN to the world`);
+    this.#changes.warn(`site ${this.#site()} is draining, ${until}: its status URI says DOWN to the world`);
     this.#onChange();
   }
 
@@ -61,13 +64,13 @@ export class Drain {
     if (!this.#isDraining) return;
     this.#isDraining = false;
     this.#untilMs = null;
-    this.#changes.info(`site ${this.#site} is no longer draining: ${why}`);
+    this.#changes.info(`site ${this.#site()} is no longer draining: ${why}`);
     this.#onChange();
   }
 
   close(): void {
     clearTimeout(this.#timer);
     if (this.#isDraining)
-      this.#changes.warn(`site ${this.#site} stops while draining: it does not drain after a restart`);
+      this.#changes.warn(`site ${this.#site()} stops while draining: it does not drain after a restart`);
   }
 }

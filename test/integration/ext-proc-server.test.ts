@@ -486,6 +486,8 @@ describe('what is not of Envoy', () => {
 
   test('a call that its client breaks off is no trouble, and not logged', async () => {
     const { client, log } = await startEast();
+    // The connection is logged with its first call.
+    await client.decide({});
     const lines = log.lines.length;
     const calls = Array.from({ length: 20 }, () => client.open());
     for (const call of calls) call.send(requestHeaders({ ...hop, ...west }));

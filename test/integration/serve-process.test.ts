@@ -280,8 +280,10 @@ describe('the log', () => {
   test('says nothing of a request at info', async () => {
     const { serve, listen } = await startServing();
     await serve.waitForLine(/pool remote_pool/);
-    const before = [...serve.lines];
     const client = clientOf(listen);
+    await client.decide({});
+    await serve.waitForLine(/an Envoy has connected/);
+    const before = [...serve.lines];
     await Promise.all(Array.from({ length: 100 }, () => client.decide({})));
     expect(serve.lines).toEqual(before);
   });

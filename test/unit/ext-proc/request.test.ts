@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createPolicy } from '../../../src/decision/policy.ts';
 import { createRequestMatcher } from '../../../src/decision/request-matcher.ts';
-import { createRequestDecoder, type PhaseMessage } from '../../../src/ext-proc/request.ts';
+import { createRequestDecoder, type PhaseMessage, readRequestHeader } from '../../../src/ext-proc/request.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
 import { createReferenceDecoder } from './reference-decoder.ts';
 import { anyBytes, plainRequest, processingRequest } from './request-arbitraries.ts';
@@ -375,3 +375,36 @@ function nestedCookie(
   const header = field('header', 1, Buffer.concat(last === 'value' ? [name, value] : [value, name]));
   return field('phase', REQUEST_HEADERS, field('header map', 1, header));
 }
+
+describe('readRequestHeader()', () => {
+  const header = (key: string, fields: object) => ({ key, ...fields });
+  const message = (...headers: object[]) => requestSerialize({ request_headers: { headers: { headers } } });
+  const id = header('x-request-id', { raw_value: Buffer.from('5b1c') });
+
+  test.each<[string, Uint8Array, string | null]>([
+    ['a raw value', message(header(':path', { raw_value: Buffer.from('/') }), id), '5b1c'],
+    ['a value', message(header('x-request-id', { value: 'text' })), 'text'],
+    ['the first of several', message(id, header('x-request-id', { value: 'second' })), '5b1c'],
+    ['none of another name', message(header('x-request-id2', { value: 'a' })), null],
+    ['none of a message without headers', message(), null],
+    ['none of a response', requestSerialize({ response_headers: { headers: { headers: [id] } } }), null],
+    ['none of no message', new Uint8Array(0), null],
+  ])('reads %s', (_, bytes, expected) => {
+    expect(readRequestHeader(bytes, 'x-request-id')).toBe(expected);
+  });
+
+  test('never throws', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          anyBytes,
+          fc.nat({ max: 40 }).map((end) => message(id).subarray(0, end)),
+        ),
+        (bytes) => {
+          const value = readRequestHeader(bytes, 'x-request-id');
+          expect(value === null || typeof value === 'string').toBe(true);
+        },
+      ),
+    );
+  });
+});

@@ -7,6 +7,7 @@ import {
   isSamePoolState,
   nextPoolState,
   type PoolState,
+  rejudgedPoolState,
   type WatchedPool,
   watchedPools,
 } from '../../../src/health/pool.ts';
@@ -160,6 +161,60 @@ describe('nextPoolState() keeps', () => {
       { minUp: 1, holdUpMs: 0, nowMs: 10 },
     );
     expect(after).toMatchObject({ lastShortAtMs: 5, hosts: before.hosts });
+  });
+});
+
+describe('rejudgedPoolState()', () => {
+  const NOW_MS = 2_000;
+  const up = stateAfter([[0, 1]], 1, HOLD_UP_MS);
+  const upAgain = stateAfter(
+    [
+      [0, 0],
+      [1_500, 1],
+    ],
+    1,
+    HOLD_UP_MS,
+  );
+  /** Short at 1.5 s under a hold_up of 1 s, so held back until 2.5 s. */
+  const held = stateAfter(
+    [
+      [1_500, 0],
+      [1_600, 1],
+    ],
+    1,
+    HOLD_UP_MS,
+  );
+  const down = stateAfter([[1_500, 1]], 2, HOLD_UP_MS);
+  const unknown = stateAfter([[1_500, null]], 1, HOLD_UP_MS);
+
+  test.each<[string, PoolState, number, { minUp: number; holdUpMs: number }, boolean]>([
+    ['a pool that is up stays up', up, 1, { minUp: 1, holdUpMs: HOLD_UP_MS }, true],
+    ['a pool that is up stays up with a longer hold_up', up, 1, { minUp: 1, holdUpMs: 60_000 }, true],
+    ['a pool that was down and is up stays up with a longer hold_up', upAgain, 1, { minUp: 1, holdUpMs: 60_000 }, true],
+    ['a pool that is up is down without the servers that it now needs', up, 1, { minUp: 2, holdUpMs: 0 }, false],
+    ['a pool that is held back is held on', held, 1, { minUp: 1, holdUpMs: HOLD_UP_MS }, false],
+    ['a pool that is held back is held on under a longer hold_up', held, 1, { minUp: 1, holdUpMs: 60_000 }, false],
+    ['a pool that is held back is up where hold_up is now over', held, 1, { minUp: 1, holdUpMs: 400 }, true],
+    [
+      'a pool that is down with too few servers is up at once where they are enough',
+      down,
+      2,
+      { minUp: 1, holdUpMs: 60_000 },
+      true,
+    ],
+    ['a pool that is down stays down', down, 2, { minUp: 2, holdUpMs: 0 }, false],
+    ['a pool that Envoy does not know stays down', unknown, 1, { minUp: 1, holdUpMs: 0 }, false],
+  ])('%s', (_, state, minUpBefore, settings, isUp) => {
+    const judged = rejudgedPoolState(state, minUpBefore, { ...settings, nowMs: NOW_MS });
+    expect(judged.isUp).toBe(isUp);
+    expect([judged.count, judged.isKnownToEnvoy]).toEqual([state.count, state.isKnownToEnvoy]);
+  });
+
+  test('what is held on comes up when hold_up has passed since it was last short', () => {
+    const settings = { minUp: 1, holdUpMs: HOLD_UP_MS };
+    const judged = rejudgedPoolState(held, 1, { ...settings, nowMs: NOW_MS });
+    const at = (nowMs: number) => nextPoolState(judged, held.count, { ...settings, nowMs }).isUp;
+    expect([at(2_499), at(2_500)]).toEqual([false, true]);
   });
 });
 

@@ -1,0 +1,26 @@
+import type { Server } from '@grpc/grpc-js';
+
+/** An event emitter of node:http2, seen through grpc-js. */
+export interface EventSource {
+  on(event: string, listener: (...values: unknown[]) => void): unknown;
+  off(event: string, listener: (...values: unknown[]) => void): unknown;
+}
+
+/**
+ * Calls `onSession` with each HTTP/2 session of a server. To be called after the server has its addresses or injectors.
+ * grpc-js has no public way to its sessions: where it hides them, none is seen.
+ */
+export function watchSessions(server: Server, onSession: (session: EventSource) => void): void {
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  if (!(servers instanceof Map)) return;
+  for (const http2Server of servers.keys()) {
+    if (!isEventSource(http2Server)) continue;
+    http2Server.on('session', (session) => {
+      if (isEventSource(session)) onSession(session);
+    });
+  }
+}
+
+export function isEventSource(value: unknown): value is EventSource {
+  return typeof value === 'object' && value !== null && 'on' in value && 'off' in value;
+}

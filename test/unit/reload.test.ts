@@ -1,0 +1,116 @@
+import { expect, test } from 'vitest';
+import { ChangeLog } from '../../src/changes.ts';
+import type { Config } from '../../src/config/config.ts';
+import { parseConfig } from '../../src/config/load.ts';
+import { Counters } from '../../src/metrics/counters.ts';
+import { createReloader, type Reloader } from '../../src/reload.ts';
+import { TestLog } from '../integration/site.ts';
+import { MINIMAL } from './config/good-configs.ts';
+
+const read = (more: string): Config => parseConfig(MINIMAL + more, 'site.yaml');
+
+/** A reloader whose configs come into force only when `finish` is called. */
+function reloading() {
+  let current = read('');
+  const applied: Config[] = [];
+  const counters = new Counters();
+  const pending: (() => void)[] = [];
+  const log = new TestLog();
+  const reloader: Reloader = createReloader({
+    current: () => current,
+    apply: async (config) => {
+      await new Promise<void>((resolve) => pending.push(resolve));
+      applied.push(config);
+      current = config;
+    },
+    counters,
+    changes: new ChangeLog(log.logger),
+    logger: log.logger,
+  });
+  async function finish(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    pending.shift()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const lines = () => log.lines.map((line) => `${line.level} ${line.message}`);
+  return { reloader, applied, results: counters.reloads, finish, lines };
+}
+
+test('one reload runs at a time, and of those asked for meanwhile the last follows', async () => {
+  const { reloader, applied, results, finish } = reloading();
+  const done = ['adopt', 'keep', 'refuse', 'keep'].map((value, index) =>
+    reloader.reload(async () => read(`on_owner_down: ${index === 0 ? 'refuse' : value}\n`)),
+  );
+  await finish();
+  expect(applied.map((config) => config.onOwnerDown)).toEqual(['refuse']);
+  await finish();
+  await Promise.all(done);
+  expect(applied.map((config) => config.onOwnerDown)).toEqual(['refuse', 'keep']);
+  expect(results).toEqual({ ok: 2, refused: 0 });
+});
+
+test('what changed is said in one line, and what else is to be done', async () => {
+  const { reloader, finish, lines } = reloading();
+  const done = reloader.reload(async () =>
+    read('listen: 127.0.0.1:7001\nops_listen: 127.0.0.1:7002\nhealth: { hold_up: 9s }\n'),
+  );
+  await finish();
+  await done;
+  expect(lines()).toEqual([
+    'info config reloaded: listen, ops_listen, health.hold_up, envoy.sidecars changed',
+    'warn listen is now 127.0.0.1:7001 in the config: that takes a restart, until then it stays 127.0.0.1:9002',
+    'warn ops_listen is now 127.0.0.1:7002 in the config: that takes a restart, until then it stays 127.0.0.1:9003',
+    'warn Envoy\'s own config must change with this: print it again with "site-persistence envoy"',
+  ]);
+});
+
+test('a changed address comes into force with nothing, and is said again at the next reload', async () => {
+  const { reloader, applied, finish, lines } = reloading();
+  for (let time = 1; time <= 2; time++) {
+    const done = reloader.reload(async () => read('ops_listen: 127.0.0.1:7002\n'));
+    await finish();
+    await done;
+    expect(lines().filter((line) => line.includes('takes a restart'))).toHaveLength(time);
+  }
+  expect(applied.map(({ opsListen }) => opsListen)).toEqual([read('').opsListen, read('').opsListen]);
+});
+
+test('nothing is put in force where nothing changed, which is said', async () => {
+  const { reloader, applied, results, lines } = reloading();
+  await reloader.reload(async () => read('listen: 127.0.0.1:9002\n'));
+  expect([applied, results, lines()]).toEqual([[], { ok: 1, refused: 0 }, ['info config reloaded: nothing changed']]);
+});
+
+test('a bad config is refused with every mistake in it', async () => {
+  const { reloader, applied, results, lines } = reloading();
+  await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
+  expect([applied, results]).toEqual([[], { ok: 0, refused: 1 }]);
+  expect(lines()).toEqual([
+    'error the config file is refused and the old config stays: 2 mistakes',
+    expect.stringMatching(/^error site\.yaml:9: bogus: unknown key/),
+    expect.stringMatching(/^error site\.yaml:10: status_uri: "status" is not a path/),
+  ]);
+});
+
+test('a failure that nobody thought of is logged, and the next reload goes well', async () => {
+  const { reloader, results, finish, lines } = reloading();
+  await reloader.reload(async () => {
+    throw new Error('out of memory');
+  });
+  expect(lines()).toEqual(['error the config could not be reloaded: out of memory']);
+  const done = reloader.reload(async () => read('both_cookies: local\n'));
+  await finish();
+  await done;
+  expect(results).toEqual({ ok: 1, refused: 1 });
+});
+
+test('a reload does nothing once closed, not even one that is being read', async () => {
+  const { reloader, applied, results, lines } = reloading();
+  let goOn: (config: Config) => void = () => {};
+  const done = reloader.reload(() => new Promise((resolve) => (goOn = resolve)));
+  reloader.close();
+  goOn(read('both_cookies: local\n'));
+  await done;
+  await reloader.reload(async () => read('both_cookies: local\n'));
+  expect([applied, results, lines()]).toEqual([[], { ok: 0, refused: 0 }, []]);
+});
