@@ -1,0 +1,70 @@
+import { Agent } from 'node:http';
+import type { Address } from '../config/address.ts';
+import { AdminError } from '../health/admin-client.ts';
+import { HttpRequestError, httpRequest } from '../http-request.ts';
+
+/** An Envoy with ten thousand hosts takes its time to write them down. */
+const TIMEOUT_MS = 10_000;
+
+/** What each endpoint is asked for. The stats are only those that a check reads. */
+const PATHS = {
+  serverInfo: '/server_info',
+  configDump: '/config_dump',
+  clusters: '/clusters?format=json',
+  listeners: '/listeners?format=json',
+  runtime: '/runtime?format=json',
+  stats: `/stats?format=json&filter=${encodeURIComponent(
+    '^(http\\..*ext_proc\\..*|cluster\\..*\\.(membership_(healthy|total)|upstream_rq_active|upstream_.*_overflow))$',
+  )}`,
+} as const;
+
+export type AdminEndpoint = keyof typeof PATHS;
+
+/** JSON of whatever shape, or why there is none. */
+export type AdminAnswer = { readonly json: unknown } | { readonly why: string };
+
+export type AdminAnswers = Readonly<Record<AdminEndpoint, AdminAnswer>>;
+
+/**
+ * Asks an Envoy for all that the checks look at.
+ * @throws AdminError when nothing answers, or what answers is no Envoy
+ */
+export async function askEnvoy(admin: Address): Promise<AdminAnswers> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    // First the one that tells an Envoy from anything else that may listen there.
+    const serverInfo = await ask(admin, agent, 'serverInfo');
+    return {
+      serverInfo,
+      configDump: await ask(admin, agent, 'configDump'),
+      clusters: await ask(admin, agent, 'clusters'),
+      listeners: await ask(admin, agent, 'listeners'),
+      runtime: await ask(admin, agent, 'runtime'),
+      stats: await ask(admin, agent, 'stats'),
+    };
+  } finally {
+    agent.destroy();
+  }
+}
+
+/** The path of an endpoint as an operator knows it: without the query. */
+export function pathOf(endpoint: AdminEndpoint): string {
+  return PATHS[endpoint].replace(/\?.*/, '');
+}
+
+async function ask(admin: Address, agent: Agent, endpoint: AdminEndpoint): Promise<AdminAnswer> {
+  try {
+    const path = PATHS[endpoint];
+    const { status, body } = await httpRequest(admin, { method: 'GET', path, timeoutMs: TIMEOUT_MS, agent });
+    // `allow_paths` of the admin interface answers 403.
+    if (status !== 200) return { why: `GET ${pathOf(endpoint)} was answered ${status}` };
+    return { json: JSON.parse(body) };
+  } catch (error) {
+    if (error instanceof SyntaxError) {
+      throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${pathOf(endpoint)} is not JSON`, { cause: error });
+    }
+    if (!(error instanceof HttpRequestError)) throw error;
+    const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
+    throw new AdminError(code, error.message, { cause: error });
+  }
+}
