@@ -1,5 +1,6 @@
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { askEnvoy } from '../doctor/admin-answers.ts';
+import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
 import { readSnapshot } from '../doctor/envoy-snapshot.ts';
 import { examine } from '../doctor/examine.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
@@ -11,7 +12,7 @@ import type { CliContext } from './run.ts';
 export async function doctor(configFile: string, asJson: boolean, context: CliContext): Promise<void> {
   const config = await loadConfig(configFile);
   const admin = describeAdmin(config.envoy.admin);
-  const snapshot = readSnapshot(await ask(config.envoy.admin, admin));
+  const snapshot = readSnapshot(await ask(config, context.signal));
   const findings = examine(config, snapshot);
   const report = { site: config.site, admin, version: snapshot.version, findings };
   const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';
@@ -20,13 +21,17 @@ export async function doctor(configFile: string, asJson: boolean, context: CliCo
   if (wrong > 0) throw new CommandFailed(`${wrong} of ${findings.length} findings ${wrong === 1 ? 'is' : 'are'} wrong`);
 }
 
-async function ask(address: Parameters<typeof askEnvoy>[0], admin: string) {
+async function ask({ envoy }: Config, signal: AbortSignal): Promise<AdminAnswers> {
   try {
-    return await askEnvoy(address);
+    return await askEnvoy(envoy.admin, signal);
   } catch (error) {
     if (!(error instanceof AdminError)) throw error;
-    const hint =
-      error.code === 'ADMIN_BAD_ANSWER' ? "is it Envoy's?" : 'is Envoy running, and is envoy.admin its address?';
-    throw new CommandFailed(`no Envoy answers at ${admin} (envoy.admin): ${error.message}; ${hint}`, { cause: error });
+    const who = `at ${describeAdmin(envoy.admin)} (envoy.admin): ${error.message}`;
+    if (error.code === 'ADMIN_BAD_ANSWER') {
+      throw new CommandFailed(`what answers is no Envoy's admin interface, ${who}`, { cause: error });
+    }
+    throw new CommandFailed(`no Envoy answers ${who}; is Envoy running, and is this its admin address?`, {
+      cause: error,
+    });
   }
 }

@@ -2,6 +2,7 @@ import { Agent } from 'node:http';
 import type { Address } from '../config/address.ts';
 import { AdminError } from '../health/admin-client.ts';
 import { HttpRequestError, httpRequest } from '../http-request.ts';
+import { textAt } from './json.ts';
 
 /** An Envoy with ten thousand hosts takes its time to write them down. */
 const TIMEOUT_MS = 10_000;
@@ -29,19 +30,27 @@ export type AdminAnswers = Readonly<Record<AdminEndpoint, AdminAnswer>>;
  * Asks an Envoy for all that the checks look at.
  * @throws AdminError when nothing answers, or what answers is no Envoy
  */
-export async function askEnvoy(admin: Address): Promise<AdminAnswers> {
+export async function askEnvoy(admin: Address, signal: AbortSignal): Promise<AdminAnswers> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const get = (endpoint: AdminEndpoint) => ask(endpoint, { admin, agent, signal });
   try {
-    // First the one that tells an Envoy from anything else that may listen there.
-    const serverInfo = await ask(admin, agent, 'serverInfo');
-    return {
+    // One after the other: Envoy's administration is one thread, which the sidecar's polls need as well.
+    const serverInfo = await get('serverInfo');
+    if ('json' in serverInfo && textAt(serverInfo.json, 'version') === undefined) {
+      throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${pathOf('serverInfo')} has no version`);
+    }
+    const answers = {
       serverInfo,
-      configDump: await ask(admin, agent, 'configDump'),
-      clusters: await ask(admin, agent, 'clusters'),
-      listeners: await ask(admin, agent, 'listeners'),
-      runtime: await ask(admin, agent, 'runtime'),
-      stats: await ask(admin, agent, 'stats'),
+      configDump: await get('configDump'),
+      clusters: await get('clusters'),
+      listeners: await get('listeners'),
+      runtime: await get('runtime'),
+      stats: await get('stats'),
     };
+    if ('why' in serverInfo && Object.values(answers).every((answer) => 'why' in answer)) {
+      throw new AdminError('ADMIN_BAD_ANSWER', serverInfo.why);
+    }
+    return answers;
   } finally {
     agent.destroy();
   }
@@ -52,10 +61,16 @@ export function pathOf(endpoint: AdminEndpoint): string {
   return PATHS[endpoint].replace(/\?.*/, '');
 }
 
-async function ask(admin: Address, agent: Agent, endpoint: AdminEndpoint): Promise<AdminAnswer> {
+interface Connection {
+  readonly admin: Address;
+  readonly agent: Agent;
+  readonly signal: AbortSignal;
+}
+
+async function ask(endpoint: AdminEndpoint, { admin, agent, signal }: Connection): Promise<AdminAnswer> {
   try {
     const path = PATHS[endpoint];
-    const { status, body } = await httpRequest(admin, { method: 'GET', path, timeoutMs: TIMEOUT_MS, agent });
+    const { status, body } = await httpRequest(admin, { method: 'GET', path, timeoutMs: TIMEOUT_MS, agent, signal });
     // `allow_paths` of the admin interface answers 403.
     if (status !== 200) return { why: `GET ${pathOf(endpoint)} was answered ${status}` };
     return { json: JSON.parse(body) };

@@ -83,16 +83,19 @@ interface Request {
 function kindsOf(config: Config): Request[] {
   const local = config.localPool.cluster;
   const hop = config.remotePools[0]?.site ?? 'other';
+  const remoteCookies = config.remotePools.map(({ cookie }) => `${cookie.name}=x`).join('; ');
   return [
-    { kind: 'decided', pool: local, headers: { [POOL_HEADER]: local } },
+    // With the other sites' cookies, as when a session is adopted: no route by cookie may come first.
+    { kind: 'decided', pool: local, headers: { [POOL_HEADER]: local, cookie: remoteCookies } },
+    // Without a cookie, as when the local pool is down: no route by cookie can stand in.
     ...config.remotePools.map(
-      (pool): Request => ({
-        kind: 'decided',
-        pool: pool.cluster,
-        headers: { [POOL_HEADER]: pool.cluster, cookie: `a=1; ${pool.cookie.name}=x` },
-      }),
+      ({ cluster }): Request => ({ kind: 'decided', pool: cluster, headers: { [POOL_HEADER]: cluster } }),
     ),
-    { kind: 'decided forwarded', pool: local, headers: { [POOL_HEADER]: local, [HOP_HEADER]: hop } },
+    {
+      kind: 'decided forwarded',
+      pool: local,
+      headers: { [POOL_HEADER]: local, [HOP_HEADER]: hop, cookie: remoteCookies },
+    },
     { kind: 'undecided', pool: local, headers: {} },
     ...config.remotePools.map(
       (pool): Request => ({
@@ -105,7 +108,7 @@ function kindsOf(config: Config): Request[] {
       kind: 'undecided forwarded',
       pool: local,
       // A cookie of a remote site as well: even so it must not be sent on.
-      headers: { [HOP_HEADER]: hop, cookie: `${config.remotePools[0]?.cookie.name}=x` },
+      headers: { [HOP_HEADER]: hop, cookie: remoteCookies },
     },
   ];
 }

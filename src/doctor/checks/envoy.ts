@@ -1,4 +1,4 @@
-import { ENVOY_VERSIONS } from '../../config/config.ts';
+import { ENVOY_VERSIONS, type EnvoyVersion } from '../../config/config.ts';
 import { hasPriorityGroups, hasSafeGracefulClose } from '../../envoy-config/versions.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../../ext-proc/graceful-close-flag.ts';
 import { statName } from '../../health/admin-client.ts';
@@ -90,13 +90,17 @@ function gracefulClose({ snapshot, config, version }: Facts): Verdict[] {
     ];
   }
   if (!isOn) return [ok(`${GRACEFUL_CLOSE_FLAG} is off, which is right before Envoy 1.40`)];
+  const mend = yaml('in the layer of layered_runtime that sets it (or take the line out):', {
+    [GRACEFUL_CLOSE_FLAG]: false,
+  });
+  const text = `${GRACEFUL_CLOSE_FLAG} is on: before Envoy 1.40 the code behind it can use memory that was freed`;
   return [
-    wrong(
-      `${GRACEFUL_CLOSE_FLAG} is on: before Envoy 1.40 the code behind it can use memory that was freed`,
-      yaml('in the layer of layered_runtime that sets it (or take the line out):', { [GRACEFUL_CLOSE_FLAG]: false }),
-    ),
+    BACKPORTED.includes(version) ? warn(`${text}, unless the release has the backport`, mend) : wrong(text, mend),
   ];
 }
+
+/** Later releases of these have the mended code. */
+const BACKPORTED: readonly EnvoyVersion[] = ['1.38', '1.39'];
 
 function staticRuntime(bootstrap: unknown): string | undefined {
   const values = listAt(bootstrap, 'layered_runtime', 'layers').map((layer) =>
