@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { type Changes, type DoctorFinding, DoctorSite, type Ports } from '../support/doctor-site.ts';
@@ -248,6 +250,15 @@ const CASES: readonly Case[] = [
     says: /max_requests 1024, max_pending_requests 1024, max_retries 3/,
     mend: /max_requests: 1000000/,
     at: (b) => cluster(b, 'site_persistence'),
+  },
+  {
+    name: 'the circuit breaker of the sidecars has opened',
+    bootstrap: (b) => {
+      tree(cluster(b, 'site_persistence'), 'circuit_breakers', 'thresholds', 0).max_requests = 0;
+    },
+    meanwhile: (edge) => ask(edge, 5),
+    finds: ['overflow: warn', 'circuit breaker: wrong', 'decisions skipped: warn'],
+    says: /^site_persistence met a limit of its circuit breaker: .*_overflow \d+/,
   },
   {
     name: 'the sidecars are not health-checked',
@@ -700,7 +711,6 @@ const CASES: readonly Case[] = [
     finds: ['decided: wrong', 'undecided: warn', 'retries: warn'],
     says: /^decided for remote_pool: route "api" sends \/api of virtual host application to local_pool$/,
     mend: /decided_remote_pool/,
-    at: routes,
     besides: ['undecided', 'retries'],
   },
   {
@@ -961,53 +971,261 @@ const CASES: readonly Case[] = [
   },
 ];
 
-async function ask(url: string, times: number): Promise<void> {
-  for (let count = 0; count < times; count++) await (await fetch(url)).text();
+async function ask(url: string, times: number, cookies = '', hop = ''): Promise<void> {
+  const headers = { ...(cookies === '' ? {} : { cookie: cookies }), ...(hop === '' ? {} : { 'x-site-hop': hop }) };
+  for (let count = 0; count < times; count++) await (await fetch(url, { headers })).text();
 }
-
-let site: DoctorSite;
-beforeAll(async () => {
-  site = await DoctorSite.start('1.40.0');
-});
-afterAll(async () => await site?.close());
 
 /** All but what is fine, as `check: mark`. */
 function troubles(findings: readonly DoctorFinding[]): string[] {
   return findings.filter(({ mark }) => mark !== 'ok').map(({ check, mark }) => `${check}: ${mark}`);
 }
 
-describe('on Envoy 1.40, broken in one way', () => {
-  test.each(CASES)('$name', async ({ finds, says, mend, at, besides = [], ...changes }) => {
+const ALL_WELL = { code: 0, troubles: [] };
+
+async function outcome(site: DoctorSite, changes: Changes) {
+  const { code, findings } = await site.examine(changes);
+  return { code, troubles: troubles(findings) };
+}
+
+describe('on Envoy 1.40, broken in one way:', () => {
+  let site: DoctorSite;
+  beforeAll(async () => {
+    site = await DoctorSite.start('1.40.0');
+  });
+  afterAll(async () => await site?.close());
+
+  test.each(CASES.map((each) => [each.name, each] as const))('%s', async (_, each) => {
+    const { finds, says, mend, at, besides = [], name: __, ...changes } = each;
     const { code, findings } = await site.examine(changes);
-    const expected = [...finds].sort();
     const isBesides = (line: string) =>
       (besides.includes('*') || besides.includes(line.replace(/: \w+$/, ''))) && !finds.includes(line);
-    expect(
-      troubles(findings)
-        .filter((line) => !isBesides(line))
-        .sort(),
-    ).toEqual(expected);
+    const found = troubles(findings).filter((line) => !isBesides(line));
+    expect(found.sort()).toEqual([...finds].sort());
     const [check, mark] = (finds[0] ?? '').split(': ');
-    const found = findings.find(
-      (finding) => finding.check === check && finding.mark === mark && says.test(finding.text),
-    );
-    expect(
-      findings.filter((finding) => finding.check === check && finding.mark !== 'ok').map(({ text }) => text),
-    ).toContainEqual(expect.stringMatching(says));
-    if (mend !== undefined) expect(found?.mend?.lines).toMatch(mend);
-    if (findings.some((finding) => finding.mark === 'wrong')) expect(code).toBe(1);
-    else expect(code).toBe(0);
+    const candidates = findings.filter((finding) => finding.check === check && finding.mark === mark);
+    expect(candidates.map(({ text }) => text)).toContainEqual(expect.stringMatching(says));
+    const finding = candidates.find(({ text }) => says.test(text));
+    if (mend !== undefined) expect(finding?.mend?.lines).toMatch(mend);
+    expect(code).toBe(findings.some((other) => other.mark === 'wrong') ? 1 : 0);
     if (at === undefined) return;
 
-    const lines: unknown = parse(found?.mend?.lines ?? '');
+    const lines: unknown = parse(finding?.mend?.lines ?? '');
     const { bootstrap: change, ...others } = changes;
-    const mended = await site.examine({
+    const mended = await outcome(site, {
       ...others,
       bootstrap: (bootstrap: Tree, ports: Ports) => {
         change?.(bootstrap, ports);
         paste(at(bootstrap), lines);
       },
     });
-    expect({ code: mended.code, troubles: troubles(mended.findings) }).toEqual({ code: 0, troubles: [] });
+    expect(mended).toEqual(ALL_WELL);
+  });
+
+  test('filters in another order: the order that is printed is right', async () => {
+    const names = ['stateful_session', 'health_check', 'ext_proc', 'router'].map(
+      (name) => `envoy.filters.http.${name}`,
+    );
+    const reorder = (bootstrap: Tree, order: readonly string[]) => {
+      manager(bootstrap).http_filters = order.map((name) => tree(filters(bootstrap), `name=${name}`));
+    };
+    const { findings } = await site.examine({ bootstrap: (b) => reorder(b, names) });
+    expect(troubles(findings)).toEqual(['order: wrong']);
+    const lines: unknown = parse(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines ?? '');
+    const right = list(lines, 'http_filters').map((item) => String(tree(item).name));
+    expect(await outcome(site, { bootstrap: (b) => reorder(b, right) })).toEqual(ALL_WELL);
+  });
+
+  test.each(['adopt', 'keep', 'refuse'])('on_owner_down: %s, as it is printed: all is well', async (on_owner_down) => {
+    expect(await outcome(site, { rendered: { on_owner_down } })).toEqual(ALL_WELL);
+  });
+
+  test('with all that a config can say, all is well but for sites that are not there', async () => {
+    const rendered = {
+      status_uri: '/a.b(c)/status',
+      local_pool: {
+        cluster: 'local.pool:1',
+        cookie: { name: '__Secure-KV.A', path: '/app', domain: 'example.com', same_site: 'None', secure: true },
+      },
+      remote_pools: [
+        { site: 'west', cluster: 'west', cookie: 'DD$VH', servers: ['localhost:1'], tls: { sni: 'west.example.com' } },
+        { site: 'north', cluster: 'north|pool', cookie: 'NN', servers: ['127.0.0.1:1', '127.0.0.1:2'] },
+      ],
+      envoy: { fast_path: true },
+    };
+    const { code, findings } = await site.examine({ rendered });
+    expect({ code, troubles: troubles(findings) }).toEqual({ code: 0, troubles: ['hosts: warn', 'hosts: warn'] });
+  });
+
+  test('with an Envoy config of the operator, in files of its own and under other names: all is well', async () => {
+    expect(await outcome(site, { bootstrap: (b, ports) => asOperatorsDo(b, ports, site.directory) })).toEqual(ALL_WELL);
+  });
+
+  test('what is wrong in one of several listeners is said of that one', async () => {
+    const { findings } = await site.examine({
+      bootstrap: (b, { second }) => {
+        const listeners = list(b, 'static_resources', 'listeners');
+        const other = structuredClone(tree(listeners, 'name=edge'));
+        Object.assign(other, { name: 'other' });
+        tree(other, 'address', 'socket_address').port_value = second;
+        const config = tree(other, 'filter_chains', 0, 'filters', 0, 'typed_config');
+        delete tree(config, 'http_filters', 'name=envoy.filters.http.ext_proc', 'typed_config').failure_mode_allow;
+        listeners.push(other);
+      },
+    });
+    expect(findings.filter(({ mark }) => mark !== 'ok').map(({ text }) => text)).toEqual([
+      'listener other: failure_mode_allow is not set: without a sidecar every request fails',
+    ]);
+  });
+
+  test('a listener that leads to the pools without a sidecar is warned of', async () => {
+    const { code, findings } = await site.examine({
+      bootstrap: (b, { second }) => {
+        const listeners = list(b, 'static_resources', 'listeners');
+        const other = structuredClone(tree(listeners, 'name=edge'));
+        Object.assign(other, { name: 'other' });
+        tree(other, 'address', 'socket_address').port_value = second;
+        remove(
+          list(other, 'filter_chains', 0, 'filters', 0, 'typed_config', 'http_filters'),
+          'envoy.filters.http.ext_proc',
+        );
+        listeners.push(other);
+      },
+    });
+    expect(code).toBe(0);
+    expect(findings.filter(({ mark }) => mark !== 'ok').map(({ text }) => text)).toEqual([
+      'listener other leads to the pools too, but asks no sidecar',
+    ]);
+  });
+
+  test('an admin interface that lets only the sidecar work says what it does not show', async () => {
+    const { code, findings } = await site.examine({
+      bootstrap: (b) => {
+        tree(b, 'admin').allow_paths = ['/stats', '/clusters', '/ready'].map((prefix) => ({ prefix }));
+      },
+    });
+    expect(code).toBe(1);
+    expect(findings.filter(({ mark }) => mark === 'wrong').map(({ text }) => text)).toEqual([
+      'GET /config_dump was answered 403: most of what follows cannot be checked',
+    ]);
+    expect(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines).toBe('allow_paths:\n  - prefix: /config_dump');
   });
 });
+
+describe.each(['1.36.4', '1.38.3', '1.40.0'])('on Envoy %s', (release) => {
+  let site: DoctorSite;
+  beforeAll(async () => {
+    site = await DoctorSite.start(release);
+  });
+  afterAll(async () => await site?.close());
+
+  test.each([false, true])('all is well with what is printed, under traffic, with fast_path: %s', async (fast_path) => {
+    const meanwhile = async (edge: string) => {
+      await ask(edge, 20);
+      await ask(edge, 20, 'DDVHSLLQ=x');
+      await ask(edge, 20, 'DDVHSLLQ=x', 'west');
+    };
+    expect(await outcome(site, { rendered: { envoy: { fast_path } }, meanwhile })).toEqual(ALL_WELL);
+  });
+
+  test('for people: a line for each finding, and the lines of the mends below', async () => {
+    const text = await site.print({ bootstrap: (b) => delete extProc(b).failure_mode_allow });
+    expect(text).toContain(
+      `site east, Envoy ${release} at http://127.0.0.1:${site.ports.admin}\n\nEnvoy\n  ok     admin`,
+    );
+    expect(text).toMatch(
+      /\n {2}WRONG {2}failure mode +failure_mode_allow is not set: .*\n {9}in typed_config of the ext_proc filter:\n {11}failure_mode_allow: true\n/,
+    );
+    expect(text).toMatch(/\n\n\d+ ok, 0 to be warned of, 1 wrong\n$/);
+  });
+});
+
+test.each([
+  ['1.36.4', 'wrong'],
+  ['1.38.3', 'warn'],
+])('the graceful close flag is not for Envoy %s', async (release, mark) => {
+  const site = await DoctorSite.start(release);
+  try {
+    const { findings } = await site.examine({
+      bootstrap: (b) => {
+        b.layered_runtime = { layers: [{ name: 'static', static_layer: { [FLAG]: true } }] };
+      },
+    });
+    expect(troubles(findings)).toEqual([`graceful close: ${mark}`]);
+    expect(findings.find((finding) => finding.mark === mark)?.mend?.lines).toBe(`${FLAG}: false`);
+  } finally {
+    await site.close();
+  }
+});
+
+/** The same Envoy as an operator might have it: from files that Envoy watches, by other names, with more in it. */
+function asOperatorsDo(bootstrap: Tree, { second }: Ports, directory: string): void {
+  const write = (name: string, resources: unknown): Tree => {
+    const path = join(directory, `${name}.json`);
+    writeFileSync(path, JSON.stringify({ resources }));
+    return { path_config_source: { path }, resource_api_version: 'V3' };
+  };
+  const type = (name: string) => ({ '@type': `type.googleapis.com/envoy.config.${name}` });
+
+  tree(extProc(bootstrap), 'grpc_service', 'envoy_grpc').cluster_name = 'deciders';
+  const sidecars = cluster(bootstrap, 'site_persistence');
+  sidecars.name = 'deciders';
+  tree(sidecars, 'load_assignment').cluster_name = 'deciders';
+  filter(bootstrap, 'stateful_session').name = 'sticky';
+  for (const item of routes(bootstrap)) {
+    const settings = isTree(item) ? item.typed_per_filter_config : undefined;
+    if (!isTree(item) || !isTree(settings)) continue;
+    item.typed_per_filter_config = { sticky: settings['envoy.filters.http.stateful_session'] };
+  }
+  const decide = filter(bootstrap, 'ext_proc');
+  const config = decide.typed_config;
+  decide.name = 'decide';
+  delete decide.typed_config;
+  const extension = { '@type': 'type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig', name: 'decide' };
+  decide.config_discovery = {
+    config_source: write('ecds', [{ ...extension, typed_config: config }]),
+    type_urls: ['type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor'],
+  };
+
+  const host = tree(manager(bootstrap), 'route_config', 'virtual_hosts', 0);
+  const shop = structuredClone(host);
+  Object.assign(shop, { name: 'shop', domains: ['shop.example.com'] });
+  list(shop, 'routes').unshift(
+    { name: 'old', match: { prefix: '/old/' }, redirect: { path_redirect: '/' } },
+    { name: 'robots', match: { path: '/robots.txt' }, direct_response: { status: 404 } },
+    { name: 'metrics', match: { path_separated_prefix: '/metrics' }, route: { cluster: 'metrics' } },
+  );
+  const other = {
+    name: 'other',
+    domains: ['other.example.com'],
+    routes: [{ match: { prefix: '/' }, route: { cluster: 'metrics' } }],
+  };
+  const routeConfig = { ...tree(manager(bootstrap), 'route_config'), virtual_hosts: [host, shop, other] };
+  const inline = structuredClone(manager(bootstrap));
+  delete manager(bootstrap).route_config;
+  manager(bootstrap).rds = {
+    route_config_name: 'sites',
+    config_source: write('rds', [{ ...type('route.v3.RouteConfiguration'), ...routeConfig }]),
+  };
+  const edge = tree(list(bootstrap, 'static_resources', 'listeners'), 'name=edge');
+  const tls = structuredClone(edge);
+  Object.assign(tls, { name: 'second' });
+  tree(tls, 'address', 'socket_address').port_value = second;
+  tree(tls, 'filter_chains', 0, 'filters', 0).typed_config = inline;
+
+  const metrics = { name: 'metrics', type: 'STATIC', load_assignment: { cluster_name: 'metrics', endpoints: [] } };
+  bootstrap.dynamic_resources = {
+    lds_config: write(
+      'lds',
+      [...list(bootstrap, 'static_resources', 'listeners'), tls].map((item) => ({
+        ...type('listener.v3.Listener'),
+        ...tree(item),
+      })),
+    ),
+    cds_config: write(
+      'cds',
+      [...clusters(bootstrap), metrics].map((item) => ({ ...type('cluster.v3.Cluster'), ...tree(item) })),
+    ),
+  };
+  delete bootstrap.static_resources;
+}

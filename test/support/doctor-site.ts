@@ -52,7 +52,7 @@ export interface Changes {
   /** Pasted over the config file from which the bootstrap is rendered. */
   readonly rendered?: Tree;
   /** While Envoy runs, before it is examined. */
-  readonly meanwhile?: (edgeUrl: string, adminUrl: string) => Promise<void>;
+  readonly meanwhile?: (edgeUrl: string) => Promise<void>;
 }
 
 /** Servers of both sites and two sidecars, that stay, for Envoys that come and go with one config after another. */
@@ -112,9 +112,9 @@ export class DoctorSite {
     const sidecars: Sidecar[] = [];
     const logger = pino({ level: 'silent' });
     sidecars.push(await startSidecar(config, logger));
-    const second_sidecar = { ...config, listen: { kind: 'tcp', host: '127.0.0.1', port: two } as const };
-    const ops_listen = { kind: 'unix', path: join(directory, 'ops.sock') } as const;
-    sidecars.push(await startSidecar({ ...second_sidecar, opsListen: ops_listen }, logger));
+    const another = { ...config, listen: { kind: 'tcp', host: '127.0.0.1', port: two } as const };
+    const opsListen = { kind: 'unix', path: join(directory, 'ops.sock') } as const;
+    sidecars.push(await startSidecar({ ...another, opsListen }, logger));
     const parts = [
       ...sidecars,
       ...servers.map((server) => ({
@@ -141,8 +141,20 @@ export class DoctorSite {
     return stringify(file);
   }
 
-  /** Runs an Envoy with these changes, and what doctor says of it. */
-  async examine({ bootstrap: change, config, rendered = {}, meanwhile }: Changes = {}): Promise<Examined> {
+  /** Runs an Envoy with these changes, and what doctor says of it to a machine. */
+  async examine(changes: Changes = {}): Promise<Examined> {
+    return await this.#withEnvoy(changes, doctor);
+  }
+
+  /** The same, for people. */
+  async print(changes: Changes): Promise<string> {
+    return await this.#withEnvoy(changes, async (file) => (await runDoctor(['doctor', '-c', file])).stdout);
+  }
+
+  async #withEnvoy<T>(
+    { bootstrap: change, config, rendered = {}, meanwhile }: Changes,
+    action: (configFile: string) => Promise<T>,
+  ): Promise<T> {
     const bootstrap = this.render(rendered);
     change?.(bootstrap, this.ports);
     const adminUrl = `http://127.0.0.1:${this.ports.admin}`;
@@ -156,10 +168,10 @@ export class DoctorSite {
       concurrency: 1,
     });
     try {
-      await meanwhile?.(`http://127.0.0.1:${this.ports.edge}`, adminUrl);
+      await meanwhile?.(`http://127.0.0.1:${this.ports.edge}`);
       const configFile = join(this.directory, 'site.yaml');
       await writeFile(configFile, this.configText(config ?? rendered));
-      return await doctor(configFile);
+      return await action(configFile);
     } finally {
       await envoy.stop('SIGKILL');
     }

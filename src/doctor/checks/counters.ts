@@ -29,23 +29,20 @@ function extProcStat(edge: Edge, { snapshot }: Facts, name: string): number | un
 
 /**
  * Each message to a sidecar has one answer, so what is missing was skipped, but for what is under way. Envoy's own
- * `failure_mode_allowed` does not count a stream that closed without an answer.
+ * `failure_mode_allowed` does not count a stream that closed without an answer; but it alone counts the requests for
+ * which no stream could be started, for want of a sidecar that is up or by the circuit breaker.
  */
 function skipped(edge: Edge, facts: Facts): Verdict[] {
-  const started = extProcStat(edge, facts, 'streams_started');
-  const sent = extProcStat(edge, facts, 'stream_msgs_sent');
-  const received = extProcStat(edge, facts, 'stream_msgs_received');
+  const [started, sent, received, allowed] = SKIPPED_STATS.map((name) => extProcStat(edge, facts, name));
   if (started === undefined || sent === undefined || received === undefined) return [unchecked(HIDDEN)];
   const cluster = edge.sidecarCluster === null ? '' : statName(edge.sidecarCluster);
   const underWay = facts.snapshot.stats?.get(`cluster.${cluster}.upstream_rq_active`) ?? 0;
-  const missing = Math.max(started, sent) - received - underWay;
-  if (missing <= 0) return [ok(`none of ${started}`)];
-  return [
-    warn(
-      `at least ${missing} of ${started} requests went on without a decision (streams_started less stream_msgs_received)`,
-    ),
-  ];
+  const missing = Math.max(started - received - underWay, sent - received - underWay, allowed ?? 0);
+  if (missing <= 0) return [ok(`none, of ${started} asked for`)];
+  return [warn(`at least ${missing} requests went on without a decision; ${started} were asked for`)];
 }
+
+const SKIPPED_STATS = ['streams_started', 'stream_msgs_sent', 'stream_msgs_received', 'failure_mode_allowed'];
 
 function timeouts(edge: Edge, facts: Facts): Verdict[] {
   const count = extProcStat(edge, facts, 'message_timeouts');
