@@ -179,6 +179,7 @@ function gauges({ snapshot, config }: Facts): Verdict[] {
 }
 
 function updates({ snapshot }: Facts): Verdict[] {
+  if (snapshot.unread.has('configDump')) return [unchecked('the config cannot be read')];
   if (snapshot.refusedUpdates.length === 0) return [ok('Envoy has refused no update of its config')];
   return snapshot.refusedUpdates.map((refused) => warn(`Envoy refused an update and keeps the old config: ${refused}`));
 }

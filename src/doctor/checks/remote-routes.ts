@@ -6,15 +6,15 @@ import { at, entriesAt, isTrueAt, listAt, pick, textAt, typeOf } from '../json.t
 import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
 import { stickinessFilter } from './stickiness.ts';
 
-/** A route to another site, once, however many requests found it. */
+/** Each route to another site, however many requests found it; twice where it leads to two sites. */
 export function remoteRoutes({ requests }: RouteSurvey, { config }: Facts): RoutedRequest[] {
   const remotes = new Set(config.remotePools.map(({ cluster }) => cluster));
-  const found = new Map<unknown, RoutedRequest>();
+  const found: RoutedRequest[] = [];
   for (const request of requests) {
-    if (request.route === undefined || found.has(request.route)) continue;
-    if ([...(request.destination?.first ?? [])].some((pool) => remotes.has(pool))) found.set(request.route, request);
+    if (found.some(({ route, pool }) => route === request.route && pool === request.pool)) continue;
+    if ([...(request.destination?.first ?? [])].some((pool) => remotes.has(pool))) found.push(request);
   }
-  return [...found.values()];
+  return found;
 }
 
 const NONE = 'no route to another site was found';

@@ -135,6 +135,7 @@ function hopOfRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
 /** The clusters by which the routes go to the pools count retries of their own. */
 function retryLimits(facts: Facts): Verdict[] {
   const { config, snapshot, edges } = facts;
+  if (edges.length === 0) return [unchecked('no filter that asks the sidecars was found')];
   const pools = new Set([config.localPool.cluster, ...config.remotePools.map(({ cluster }) => cluster)]);
   const named = new Set<string>();
   for (const edge of edges) {
