@@ -6,6 +6,7 @@ import { addressesOf, type EnvoySnapshot } from './envoy-snapshot.ts';
 import { type Expected, expectedOf, nearestVersion } from './expected.ts';
 import { EXT_PROC } from './extension-types.ts';
 import { textAt } from './json.ts';
+import { type RouteSurvey, surveyRoutes } from './route-survey.ts';
 
 /** A connection manager that asks this site's sidecars. */
 export interface Edge extends ConnectionManager {
@@ -22,6 +23,8 @@ export interface Facts {
   readonly version: EnvoyVersion;
   readonly expected: Expected;
   readonly edges: readonly Edge[];
+  /** Where requests go at each edge; none where its routes are not to be seen. */
+  readonly surveys: ReadonlyMap<Edge, RouteSurvey>;
   /** The clusters that lead to the sidecars, as the filters name them. */
   readonly sidecarClusters: readonly string[];
 }
@@ -35,6 +38,11 @@ export function gatherFacts(config: Config, snapshot: EnvoySnapshot): Facts {
     version,
     expected: expectedOf(config, version),
     edges,
+    surveys: new Map(
+      edges
+        .filter(({ routeConfig }) => routeConfig !== undefined)
+        .map((edge) => [edge, surveyRoutes(edge, config, snapshot)]),
+    ),
     sidecarClusters: [...new Set(edges.flatMap((edge) => edge.sidecarCluster ?? []))],
   };
 }

@@ -1,10 +1,10 @@
 import type { Config } from '../config/config.ts';
 import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
 import { HOP_HEADER, POOL_HEADER } from '../headers.ts';
+import type { ConnectionManager, HttpFilter } from './connection-managers.ts';
 import { createDestinationReader, type Destination, type DestinationReader } from './destination.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';
 import { EXT_PROC_PER_ROUTE } from './extension-types.ts';
-import type { Edge } from './facts.ts';
 import { at, entriesAt, isTrueAt, listAt, textAt, typeOf } from './json.ts';
 import { matchRoute, type Probe } from './route-match.ts';
 
@@ -47,11 +47,14 @@ export interface RouteSurvey {
   readonly unprobed: readonly string[];
 }
 
+/** A connection manager whose requests ask the sidecar. */
+type AskingManager = ConnectionManager & { readonly extProc: HttpFilter };
+
 /** More paths than anybody tells apart by hand; each is asked for with every kind of request. */
 const MAX_PATHS = 100;
 
 /** Sends requests of each kind through the routes of an edge, for each path that its routes tell apart. */
-export function surveyRoutes(edge: Edge, config: Config, snapshot: EnvoySnapshot): RouteSurvey {
+export function surveyRoutes(edge: AskingManager, config: Config, snapshot: EnvoySnapshot): RouteSurvey {
   const reader = createDestinationReader(config, snapshot);
   const requests: RoutedRequest[] = [];
   const hosts: VirtualHost[] = [];
@@ -149,7 +152,7 @@ function concernsPools(route: unknown, host: VirtualHost, config: Config, reader
 }
 
 /** Whether a route that takes every kind of request has nothing to do with sessions. */
-function isAside(routed: RoutedRequest | undefined, edge: Edge): boolean {
+function isAside(routed: RoutedRequest | undefined, edge: AskingManager): boolean {
   if (routed?.route === undefined) return false;
   const { destination, route } = routed;
   if (destination === null || destination.first.size + destination.later.size === 0) return true;
@@ -157,7 +160,7 @@ function isAside(routed: RoutedRequest | undefined, edge: Edge): boolean {
 }
 
 /** Whether a route does without the sidecar. */
-export function isExtProcOff(route: unknown, edge: Edge): boolean {
+export function isExtProcOff(route: unknown, edge: AskingManager): boolean {
   return entriesAt(route, 'typed_per_filter_config').some(
     ([name, settings]) =>
       name === edge.extProc.name && typeOf(settings) === EXT_PROC_PER_ROUTE && isTrueAt(settings, 'disabled'),

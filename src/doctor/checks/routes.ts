@@ -2,7 +2,7 @@ import { HOP_HEADER } from '../../headers.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, pick, textAt } from '../json.ts';
-import { describeRoute, type RoutedRequest, type RouteSurvey, surveyRoutes } from '../route-survey.ts';
+import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
 import type { CheckGroup } from './check.ts';
 import { retryLimit } from './cluster-limits.ts';
 import { eachEdge } from './edges.ts';
@@ -30,8 +30,8 @@ type SurveyCheck = (survey: RouteSurvey, facts: Facts, edge: Edge) => readonly V
 
 function eachSurvey(facts: Facts, check: SurveyCheck): Verdict[] {
   return eachEdge(facts, (edge) => {
-    if (edge.routeConfig === undefined) return [unchecked('the routes cannot be read')];
-    const survey = surveyRoutes(edge, facts.config, facts.snapshot);
+    const survey = facts.surveys.get(edge);
+    if (survey === undefined) return [unchecked('the routes cannot be read')];
     if (survey.hosts.length === 0 && check !== decided) return [unchecked('no virtual host leads to the pools')];
     return check(survey, facts, edge);
   });
@@ -134,12 +134,12 @@ function hopOfRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
 
 /** The clusters by which the routes go to the pools count retries of their own. */
 function retryLimits(facts: Facts): Verdict[] {
-  const { config, snapshot, edges } = facts;
+  const { config, snapshot, edges, surveys } = facts;
   if (edges.length === 0) return [unchecked('no filter that asks the sidecars was found')];
   const pools = new Set([config.localPool.cluster, ...config.remotePools.map(({ cluster }) => cluster)]);
   const named = new Set<string>();
-  for (const edge of edges) {
-    for (const { destination } of surveyRoutes(edge, config, snapshot).requests) {
+  for (const { requests } of surveys.values()) {
+    for (const { destination } of requests) {
       for (const cluster of destination?.named ?? []) if (!pools.has(cluster)) named.add(cluster);
     }
   }
