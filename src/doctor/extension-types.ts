@@ -12,7 +12,6 @@ export const AGGREGATE_CLUSTER = 'envoy.extensions.clusters.aggregate.v3.Cluster
 export const PRIORITY_GROUPS =
   'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier';
 export const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig';
-export const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
 export const HTTP_PROTOCOL_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 /** Switches any filter off for a route, but not `stateful_session` on one chosen after the route cache was cleared. */
 export const FILTER_CONFIG = 'envoy.config.route.v3.FilterConfig';
