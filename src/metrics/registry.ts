@@ -54,7 +54,7 @@ function addTraffic(registry: Registry, counters: Counters): void {
   });
   addCounter(registry, {
     name: 'streams_total',
-    help: 'ext_proc streams, by how they ended: complete (all was answered), reset (Envoy broke it off before), abandoned (Envoy closed it before), malformed (not from Envoy).',
+    help: 'ext_proc streams, by how they ended: complete (all was answered), reset (broken off or closed before that, as when a client goes away), malformed (not from Envoy).',
     labels: ['end'],
     read: (add) => {
       for (const end of STREAM_ENDS) add(counters.streams[end], { end });
