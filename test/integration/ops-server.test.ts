@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
@@ -200,6 +201,23 @@ describe('the metrics', () => {
         'nodejs_eventloop_lag_seconds',
       ]),
     );
+  });
+
+  const why =
+    spawnSync('promtool', ['--version']).error === undefined
+      ? null
+      : "there is no promtool: install Debian's package prometheus";
+  const isSkipped = why !== null && process.env.CI === undefined;
+  if (isSkipped) console.warn(`the metrics are not checked by Prometheus: ${why}`);
+
+  test.skipIf(isSkipped)("have nothing that Prometheus's linter complains of", async () => {
+    expect(why).toBeNull();
+    const east = await startEast();
+    await east.client.decide({});
+    const { headers, body } = await ask(east.config.opsListen, '/metrics');
+    expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
+    const { status, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: body, encoding: 'utf8' });
+    expect([status, stderr]).toEqual([0, '']);
   });
 
   test('have as many series as the config asks for, whatever requests bring', async () => {
