@@ -54,8 +54,8 @@ function answering({ snapshot }: Facts, cluster: string): Verdict {
   const hosts = snapshot.hosts?.get(cluster);
   if (hosts === undefined) return unchecked(`the hosts of ${cluster} cannot be read`);
   const down = hosts.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
-  if (down.length === 0) return ok(`${hosts.length} of ${hosts.length} up`);
-  const text = `${hosts.length - down.length} of ${hosts.length} up; ${down.join('; ')}`;
+  if (hosts.length > 0 && down.length === 0) return ok(`${hosts.length} of ${hosts.length} up`);
+  const text = [`${hosts.length - down.length} of ${hosts.length} up`, ...down].join('; ');
   if (down.length < hosts.length) return warn(text);
   return wrong(
     `no sidecar answers, so no request is decided: ${text}`,

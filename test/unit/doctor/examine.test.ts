@@ -193,6 +193,15 @@ test('an ext_proc filter of somebody else is not taken for ours', () => {
   );
 });
 
+test('a cluster of sidecars without a host is wrong', () => {
+  const answers = answersOf(fakeEnvoy());
+  const clusters = list(answers.clusters, 'json', 'cluster_statuses');
+  delete tree(clusters, 'name=site_persistence').host_statuses;
+  expect(describeTroubles(examine(CONFIG, readSnapshot(answers)))).toEqual([
+    'wrong answering: no sidecar answers, so no request is decided: 0 of 0 up',
+  ]);
+});
+
 test('a filter behind a matcher is found', () => {
   const envoy = fakeEnvoy();
   const filter = tree(managerOf(envoy), 'http_filters', 0);
