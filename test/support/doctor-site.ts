@@ -193,7 +193,8 @@ export async function doctor(configFile: string): Promise<Examined> {
 /** Runs the command within this process. */
 export async function runDoctor(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const code = await runCli(args, { stdout, stderr, env: {}, signal: new AbortController().signal });
+  const [hangups, { signal }] = [new EventTarget(), new AbortController()];
+  const code = await runCli(args, { stdout, stderr, env: {}, signal, hangups });
   return { code, stdout: String(stdout.read() ?? ''), stderr: String(stderr.read() ?? '') };
 }
 
