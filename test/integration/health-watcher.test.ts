@@ -90,6 +90,23 @@ describe('a poll', () => {
     await admin.waitForRequests(10);
     expect(admin.requests.filter((request) => request.startsWith('/clusters'))).toHaveLength(1);
   });
+
+  test('does not ask for the hosts of a pool that has thousands', async () => {
+    const admin = await startAdmin();
+    admin.setPool(
+      'local_pool',
+      Array.from({ length: 1_001 }, (): HostState => 'up'),
+    );
+    admin.setPool('remote_pool', ['up', 'ejected']);
+    const { watcher, log } = await watch(admin);
+    const asked = admin.requests.filter((path) => path.startsWith('/clusters'));
+    expect(asked).toEqual([expect.not.stringContaining('local_pool')]);
+    expect(watcher.pools().map((pool) => [pool.count.total, pool.hosts.length])).toEqual([
+      [1_001, 0],
+      [2, 2],
+    ]);
+    expect(log.matching(/local_pool/)).toEqual(['info pool local_pool (east) is up: 1001 of 1001 servers up']);
+  });
 });
 
 describe.concurrent('the pace:', () => {
