@@ -15,7 +15,7 @@ const SVG = 'http://www.w3.org/2000/svg';
  */
 export function createGraph(svg, kinds) {
   const grid = svg.appendChild(line('grid'));
-  grid.setAttribute('d', [0.25, 0.5, 0.75].map((part) => `M0 ${HEIGHT * part}H${WIDTH}`).join(''));
+  grid.setAttribute('d', [0.005, 0.25, 0.5, 0.75].map((part) => `M0 ${HEIGHT * part}H${WIDTH}`).join(''));
   const lines = kinds.map((kind) => ({ kind, path: svg.appendChild(line(`kind ${kind}`)) }));
 
   return function draw(samples) {
@@ -54,10 +54,10 @@ function line(classes) {
 }
 
 /**
- * To 1, 2 or 5 times a power of ten.
+ * To a number that is easy to read.
  * @param {number} value
  */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return ([1, 2, 5].find((step) => step * power >= value) ?? 10) * power || 1;
+  return ([1, 1.5, 2, 3, 4, 5, 6, 8].find((step) => step * power >= value) ?? 10) * power || 1;
 }

@@ -5,7 +5,9 @@ import { ListenError } from '../listen.ts';
 import { packageVersion } from '../package-version.ts';
 import { check } from './check.ts';
 import { CommandFailed } from './command-failed.ts';
+import { doctor } from './doctor.ts';
 import { printEnvoyConfig } from './envoy.ts';
+import { importScript } from './import.ts';
 import { drain, type OpsTarget, ready, status, undrain } from './ops.ts';
 import { serve } from './serve.ts';
 import { UsageError } from './usage-error.ts';
@@ -85,6 +87,12 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     .description('check a config file and say what it means')
     .action((options: { config: string }) => check(options.config, context));
 
+  command(program, 'doctor')
+    .description("say what is right, missing or unsafe in the running Envoy's config, with the lines to add")
+    .option('--json', 'as JSON')
+    .addHelpText('after', DOCTOR_HELP)
+    .action((options: { config: string; json?: boolean }) => doctor(options.config, options.json === true, context));
+
   const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
   command(program, 'status')
     .description('say how the site stands: its pools and their servers, draining, decisions a second, the last changes')
@@ -107,8 +115,31 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     .option(...opsOption)
     .action((options: OpsCommandOptions) => undrain(ops(options), context));
 
+  program
+    .command('import')
+    .description('print a config file from the DataScript (Lua) that did this on Avi')
+    .argument('<script>', 'the DataScript; it is read, never run')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nIt reads the names of cookies and pools and the status URI. What the script does not say is marked <fill in>, and\n' +
+        '"site-persistence check" names it by line; what goes beyond the original rules is said on stderr and in comments.\n\n' +
+        'To use it: site-persistence import site.lua > site.yaml && site-persistence check --config site.yaml',
+    )
+    .action((script: string) => importScript(script, context));
+
   return program;
 }
+
+const DOCTOR_HELP = `
+Reads Envoy's admin interface (envoy.admin of the config file), changes nothing. A line for each finding:
+  ok     as it must be
+  warn   works, but worse than it could, or there was trouble
+  WRONG  sessions or requests get lost, or something is unsafe
+  ?      could not be checked, and why
+Below what is not right stand the lines that mend it: parts of what "site-persistence envoy" prints for the site.
+
+Exit codes: 0 nothing is wrong, 1 something is or Envoy does not answer, 2 wrong use or bad config.`;
 
 interface OpsCommandOptions {
   readonly config: string;

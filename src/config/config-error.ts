@@ -20,7 +20,7 @@ export class ConfigError extends Error {
 }
 
 /** On one line, and without what a terminal would take for a command. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
     return `\\u{${character.codePointAt(0)?.toString(16)}}`;
   });

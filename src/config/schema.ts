@@ -60,6 +60,13 @@ const uriPath = text(
 );
 const filePath = text(/^\P{Cc}+$/u, 'a file path');
 
+/** Whether the config file takes this as a cluster's name. */
+export const isClusterName = (value: string) => clusterName.safeParse(value).success;
+/** Whether the config file takes this as a cookie's name. */
+export const isCookieName = (value: string) => cookieName.safeParse(value).success;
+/** Whether the config file takes this as the status URI. */
+export const isStatusUri = (value: string) => uriPath.safeParse(value).success;
+
 const address = parsed(parseAddress, 'is not an address: write host:port or unix:/path, such as 127.0.0.1:9002');
 const tcpAddress = parsed(
   (value) => parseTcpAddress(value),

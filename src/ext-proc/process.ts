@@ -1,6 +1,6 @@
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
-import type { Counters } from '../metrics/counters.ts';
+import type { Counters, StreamEnd } from '../metrics/counters.ts';
 import type { Replies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
@@ -89,7 +89,8 @@ class DecidedStream implements ProcessStream {
   }
 
   halfClose(): void {
-    if (!this.#isEnded) this.#end('abandoned');
+    // grpc-js says this of a stream that was broken off, too.
+    if (!this.#isEnded) this.#end('reset');
   }
 
   cancel(): void {
@@ -98,7 +99,7 @@ class DecidedStream implements ProcessStream {
     this.#options.counters.streams.reset++;
   }
 
-  #end(how: 'complete' | 'malformed' | 'abandoned'): void {
+  #end(how: StreamEnd): void {
     this.#isEnded = true;
     this.#options.counters.streams[how]++;
     this.#stream.end();

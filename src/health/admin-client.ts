@@ -49,7 +49,8 @@ const statsAnswer = z.object({
   stats: z.array(z.object({ name: z.string().optional(), value: z.unknown().optional() })),
 });
 
-const clustersAnswer = z.object({
+/** What `/clusters?format=json` says, as far as it is read. */
+export const clustersAnswer = z.object({
   cluster_statuses: z
     .array(
       z.object({
@@ -174,7 +175,7 @@ export function describeAdmin(admin: Address): string {
 }
 
 /** Envoy writes a cluster's name with `_` for `:` in its stats. */
-function statName(cluster: string): string {
+export function statName(cluster: string): string {
   return cluster.replaceAll(':', '_');
 }
 
@@ -183,7 +184,7 @@ const USABLE_EDS_STATES = ['HEALTHY', 'UNKNOWN', 'DEGRADED'];
 /** The flags of envoy.admin.v3.HostHealthStatus that take a host out of the load balancing. */
 const DOWN_FLAGS = ['failed_active_health_check', 'failed_outlier_check', 'pending_dynamic_removal'];
 
-function readHost(host: HostStatus): Host {
+export function readHost(host: HostStatus): Host {
   const socket = host.address?.socket_address;
   const address =
     socket === undefined

@@ -10,10 +10,10 @@ export interface DecisionCounter {
 }
 
 /**
- * How a stream ended. `complete`: every phase that Envoy sent was answered. `reset`: Envoy broke it off before that.
- * `abandoned`: Envoy closed it in peace before that, as when the client went away. `malformed`: it was not Envoy's.
+ * How a stream ended. `complete`: every phase that Envoy was to send was answered. `reset`: Envoy broke it off or closed
+ * it before that, as when the client went away. `malformed`: what came was not Envoy's.
  */
-export const STREAM_ENDS = ['complete', 'reset', 'abandoned', 'malformed'] as const;
+export const STREAM_ENDS = ['complete', 'reset', 'malformed'] as const;
 export type StreamEnd = (typeof STREAM_ENDS)[number];
 
 export type PollResult = 'ok' | 'error';
@@ -33,7 +33,7 @@ const POLL_BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
  * config: a site that is no longer configured keeps its numbers until the process ends.
  */
 export class Counters {
-  readonly streams: Record<StreamEnd, number> = { complete: 0, reset: 0, abandoned: 0, malformed: 0 };
+  readonly streams: Record<StreamEnd, number> = { complete: 0, reset: 0, malformed: 0 };
   readonly polls: Record<PollResult, number> = { ok: 0, error: 0 };
   readonly reloads: Record<ReloadResult, number> = { ok: 0, refused: 0 };
   /** From the opening of a stream to its decision handed over to gRPC. */

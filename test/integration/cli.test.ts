@@ -19,7 +19,7 @@ vi.setConfig({ testTimeout: 20_000 });
 
 const execute = promisify(execFile);
 
-const COMMANDS = ['serve', 'envoy', 'check', 'status', 'drain', 'undrain'];
+const COMMANDS = ['serve', 'envoy', 'check', 'doctor', 'status', 'drain', 'undrain'];
 
 /** A config file that is fine, with all that an Envoy config needs; nothing runs behind it. */
 const DEMO_SITE = 'envoy/east.yaml';
@@ -88,6 +88,7 @@ describe('help', () => {
       serve: ['--config <file>', '--listen <address>', '--ops-listen <address>', 'LOG_LEVEL'],
       envoy: ['--config <file>', 'envoy -c envoy.yaml'],
       check: ['--config <file>'],
+      doctor: ['--config <file>', '--json', 'Exit codes: 0'],
       status: ['--config <file>', '--ops-listen <address>', '--json', '--ready'],
       drain: ['--config <file>', '--ops-listen <address>', '--for <duration>', '30m'],
       undrain: ['--config <file>', '--ops-listen <address>'],

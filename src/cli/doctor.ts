@@ -1,0 +1,37 @@
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
+import { readSnapshot } from '../doctor/envoy-snapshot.ts';
+import { examine } from '../doctor/examine.ts';
+import { jsonReport, printReport } from '../doctor/report.ts';
+import { AdminError, describeAdmin } from '../health/admin-client.ts';
+import { CommandFailed } from './command-failed.ts';
+import type { CliContext } from './run.ts';
+
+/** Says what is right, missing or unsafe in the running Envoy's config. @throws CommandFailed when something is wrong */
+export async function doctor(configFile: string, asJson: boolean, context: CliContext): Promise<void> {
+  const config = await loadConfig(configFile);
+  const admin = describeAdmin(config.envoy.admin);
+  const snapshot = readSnapshot(await ask(config, context.signal));
+  const findings = examine(config, snapshot);
+  const report = { site: config.site, admin, version: snapshot.version, findings };
+  const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';
+  context.stdout.write(asJson ? jsonReport(report) : printReport(report, { colour }));
+  const wrong = findings.filter(({ mark }) => mark === 'wrong').length;
+  if (wrong > 0) throw new CommandFailed(`${wrong} of ${findings.length} findings ${wrong === 1 ? 'is' : 'are'} wrong`);
+}
+
+async function ask({ envoy }: Config, signal: AbortSignal): Promise<AdminAnswers> {
+  try {
+    return await askEnvoy(envoy.admin, signal);
+  } catch (error) {
+    if (!(error instanceof AdminError)) throw error;
+    const who = `at ${describeAdmin(envoy.admin)} (envoy.admin): ${error.message}`;
+    if (error.code === 'ADMIN_BAD_ANSWER') {
+      throw new CommandFailed(`what answers is no Envoy's admin interface, ${who}`, { cause: error });
+    }
+    throw new CommandFailed(`no Envoy answers ${who}; is Envoy running, and is this its admin address?`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,73 @@
+import { HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
+import type { Edge, Facts } from '../facts.ts';
+import { ok, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { at, listAt, pick, textAt } from '../json.ts';
+import type { CheckGroup } from './check.ts';
+import { eachEdge } from './edges.ts';
+
+/** What Envoy itself answers to another site. */
+export const REFUSAL_CHECKS: CheckGroup = {
+  name: "Envoy's own answers",
+  checks: [{ name: 'refusal', run: (facts) => eachEdge(facts, refusal) }],
+};
+
+/** No healthy host, and no connection: no server has seen the request. */
+const UNSEEN = ['UH', 'UF'];
+
+/** Flags that go with them where it is as sure that no server has seen the request. */
+const AS_SAFE = [...UNSEEN, 'NR', 'NC', 'UO'];
+
+function refusal(edge: Edge, { config, expected }: Facts): Verdict[] {
+  const mend = yaml('in the connection manager:', pick(expected.connectionManager, 'local_reply_config'));
+  const mappers = listAt(edge.config, 'local_reply_config', 'mappers').filter((mapper) =>
+    listAt(mapper, 'headers_to_add').some((item) => textAt(item, 'header', 'key')?.toLowerCase() === REFUSED_HEADER),
+  );
+  if (mappers.length === 0) {
+    return [
+      wrong(
+        `Envoy's own 503 has no ${REFUSED_HEADER}: while nobody has noticed that the pool is down, forwarded requests are lost`,
+        mend,
+      ),
+    ];
+  }
+  const flags = mappers.flatMap((mapper) => flagsOf(at(mapper, 'filter')));
+  const missing = UNSEEN.filter((flag) => !flags.includes(flag));
+  if (flags.length === 0 || mappers.some((mapper) => flagsOf(at(mapper, 'filter')).length === 0)) {
+    return [
+      wrong(`${REFUSED_HEADER} is on answers whatever their flags: what a server has seen may be done twice`, mend),
+    ];
+  }
+  if (missing.length > 0)
+    return [wrong(`${REFUSED_HEADER} is not on answers with the flag ${missing.join(', ')}`, mend)];
+  const unsafe = flags.filter((flag) => !AS_SAFE.includes(flag));
+  if (unsafe.length > 0) {
+    return [
+      wrong(
+        `${REFUSED_HEADER} is on answers with the flag ${unsafe.join(', ')}: what a server has seen may be done twice`,
+        mend,
+      ),
+    ];
+  }
+  if (!mappers.every((mapper) => asksForHop(at(mapper, 'filter')))) {
+    return [warn(`${REFUSED_HEADER} is on answers to clients as well: ask for ${HOP_HEADER} in the filter`, mend)];
+  }
+  return [ok(`Envoy's own 503 to another site says ${REFUSED_HEADER}: ${config.site}`)];
+}
+
+/** The filters that must all hold. Of an `or_filter` it is not certain which holds, so it counts for none. */
+function conjuncts(filter: unknown): unknown[] {
+  const all = at(filter, 'and_filter');
+  return all === undefined ? [filter] : listAt(all, 'filters').flatMap(conjuncts);
+}
+
+function flagsOf(filter: unknown): string[] {
+  return conjuncts(filter).flatMap((part) =>
+    listAt(part, 'response_flag_filter', 'flags').filter((flag) => typeof flag === 'string'),
+  );
+}
+
+function asksForHop(filter: unknown): boolean {
+  return conjuncts(filter).some(
+    (part) => textAt(part, 'header_filter', 'header', 'name')?.toLowerCase() === HOP_HEADER,
+  );
+}

@@ -1,0 +1,162 @@
+import { HOP_HEADER } from '../../headers.ts';
+import type { Edge, Facts } from '../facts.ts';
+import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { at, listAt, pick, textAt } from '../json.ts';
+import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
+import type { CheckGroup } from './check.ts';
+import { retryLimit } from './cluster-limits.ts';
+import { eachEdge } from './edges.ts';
+import { addsHop, hopHeader, stickinessOff } from './remote-routes.ts';
+import { refusalRetry, safeRetries } from './route-retries.ts';
+
+/** Where each kind of request goes, found out by sending one through the routes. */
+export const ROUTE_CHECKS: CheckGroup = {
+  name: 'Routes',
+  checks: [
+    { name: 'decided', run: (facts) => eachSurvey(facts, decided) },
+    { name: 'forwarded', run: (facts) => eachSurvey(facts, forwarded) },
+    { name: 'undecided', run: (facts) => eachSurvey(facts, undecided) },
+    { name: 'hop header', run: (facts) => eachSurvey(facts, hopHeader) },
+    { name: 'hop header of retries', run: (facts) => eachSurvey(facts, hopOfRetries) },
+    { name: 'stickiness off', run: (facts) => eachSurvey(facts, stickinessOff) },
+    { name: 'retry on refusal', run: (facts) => eachSurvey(facts, refusalRetry) },
+    { name: 'retries', run: (facts) => eachSurvey(facts, safeRetries) },
+    { name: 'retry limit', run: retryLimits },
+    { name: 'not followed', run: (facts) => eachSurvey(facts, notFollowed) },
+  ],
+};
+
+type SurveyCheck = (survey: RouteSurvey, facts: Facts, edge: Edge) => readonly Verdict[];
+
+function eachSurvey(facts: Facts, check: SurveyCheck): Verdict[] {
+  return eachEdge(facts, (edge) => {
+    const survey = facts.surveys.get(edge);
+    if (survey === undefined) return [unchecked('the routes cannot be read')];
+    if (survey.hosts.length === 0 && check !== decided) return [unchecked('no virtual host leads to the pools')];
+    return check(survey, facts, edge);
+  });
+}
+
+function decided({ requests, hosts }: RouteSurvey, facts: Facts): Verdict[] {
+  const { expected } = facts;
+  if (hosts.length === 0) {
+    const host = listAt(expected.connectionManager, 'route_config', 'virtual_hosts');
+    return [wrong('no virtual host leads to a pool of the config', yaml('in route_config:', { virtual_hosts: host }))];
+  }
+  const wrongs = requests
+    .filter(({ kind }) => kind === 'decided')
+    .filter((request) => !leadsRight(request))
+    .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts)));
+  if (wrongs.length > 0) return unique(wrongs);
+  const pools = new Set(requests.filter(({ kind }) => kind === 'decided').map(({ pool }) => pool));
+  return [ok(`each decision leads to its pool: ${[...pools].join(', ')}`)];
+}
+
+function forwarded({ requests }: RouteSurvey, facts: Facts): Verdict[] {
+  const local = facts.config.localPool.cluster;
+  const kinds = requests.filter(({ kind }) => kind === 'decided forwarded' || kind === 'undecided forwarded');
+  const wrongs = kinds.flatMap((request): Verdict[] => {
+    const name = request.kind === 'decided forwarded' ? 'decided_forwarded' : 'undecided_forwarded';
+    const mend = yaml(`in virtual host ${request.host.name}, before the routes without ${HOP_HEADER}:`, [
+      expectedRoute(name, facts) ?? expectedRoute('decided_local', facts),
+    ]);
+    if (!leadsRight(request)) return [wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, mend)];
+    const leaves = [...(request.destination?.later ?? [])].filter((pool) => pool !== local);
+    if (leaves.length === 0) return [];
+    const text = `with ${HOP_HEADER}, ${describeRoute(request.route)} may send a retry on to ${leaves.join(', ')}: it could go round`;
+    return [wrong(text, mend)];
+  });
+  return wrongs.length > 0 ? unique(wrongs) : [ok('what another site has forwarded stays here')];
+}
+
+function undecided({ requests }: RouteSurvey, facts: Facts): Verdict[] {
+  const kinds = requests.filter(({ kind }) => kind === 'undecided');
+  const verdicts = kinds.flatMap((request): Verdict[] => {
+    if (leadsRight(request)) return [];
+    const mend = routeMend(request, 'undecided', facts);
+    const isLocal = request.pool === facts.config.localPool.cluster;
+    const text = `without a sidecar, ${describeWrong(request)}`;
+    return [isLocal ? wrong(text, mend) : warn(`${text}: the session is lost until one is back`, mend)];
+  });
+  return verdicts.length > 0 ? unique(verdicts) : [ok('without a sidecar the cookie tells the pool')];
+}
+
+/** A request goes to its pool at once, and to no other. */
+function leadsRight({ destination, pool }: RoutedRequest): boolean {
+  return destination !== null && destination.first.size === 1 && destination.first.has(pool);
+}
+
+function describeWrong({ pool, path, host, route, destination }: RoutedRequest): string {
+  const where = `${path} of virtual host ${host.name}`;
+  if (route === undefined) return `${pool}: no route takes ${where}`;
+  const to =
+    destination === null ? actionOf(route) : [...destination.first].join(' or ') || destination.named.join(' or ');
+  return `${pool}: ${describeRoute(route)} sends ${where} to ${to}`;
+}
+
+function actionOf(route: unknown): string {
+  for (const action of ['redirect', 'direct_response']) if (at(route, action) !== undefined) return `a ${action}`;
+  return textAt(route, 'route', 'cluster_header') ?? 'a place that cannot be told';
+}
+
+function expectedRoute(name: string, { expected }: Facts): unknown {
+  return expected.route(name);
+}
+
+/** The route as it is printed for this site. */
+export function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: Facts): Mend {
+  const isLocal = request.pool === facts.config.localPool.cluster;
+  const route = expectedRoute(`${kind}_${isLocal ? 'local' : request.pool}`, facts);
+  const place = kind === 'decided' ? 'before the others' : isLocal ? 'last' : 'after the decided ones';
+  return yaml(`in routes of virtual host ${request.host.name}, ${place}:`, [route]);
+}
+
+/** Where a retry leaves for another site without its route, the hop header comes from the cluster. */
+function hopOfRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
+  const { config, snapshot, expected } = facts;
+  const local = config.localPool.cluster;
+  const reached = new Set(
+    requests
+      .filter(({ pool, kind }) => pool === local && !kind.endsWith('forwarded'))
+      .flatMap(({ destination }) => [...(destination?.later ?? [])])
+      .filter((pool) => pool !== local),
+  );
+  if (reached.size === 0) return [ok('no retry from the local pool leaves the site')];
+  const without = [...reached].filter((pool) => !addsHop(snapshot.clusters.get(pool)));
+  if (without.length === 0) return [ok(`added by the clusters that a retry may take: ${[...reached].join(', ')}`)];
+  return without.map((pool) =>
+    wrong(
+      `a retry from the local pool goes to ${pool} without ${HOP_HEADER}: it could go round`,
+      yaml(`in cluster ${pool}:`, pick(expected.cluster(pool), 'typed_extension_protocol_options')),
+    ),
+  );
+}
+
+/** The clusters by which the routes go to the pools count retries of their own. */
+function retryLimits(facts: Facts): Verdict[] {
+  const { config, snapshot, edges, surveys } = facts;
+  if (edges.length === 0) return [unchecked('no filter that asks the sidecars was found')];
+  const pools = new Set([config.localPool.cluster, ...config.remotePools.map(({ cluster }) => cluster)]);
+  const named = new Set<string>();
+  for (const { requests } of surveys.values()) {
+    for (const { destination } of requests) {
+      for (const cluster of destination?.named ?? []) if (!pools.has(cluster)) named.add(cluster);
+    }
+  }
+  const verdicts = [...named]
+    .filter((cluster) => snapshot.clusters.has(cluster))
+    .map((cluster) => retryLimit(facts, cluster));
+  return verdicts.length > 0 ? verdicts : [ok('the routes name no cluster beside the pools')];
+}
+
+function notFollowed({ unsure, unprobed }: RouteSurvey): Verdict[] {
+  const verdicts = [
+    ...unsure.map((route) => unchecked(`${route} takes requests by what cannot be told from here`)),
+    ...unprobed.map((route) => unchecked(`${route} matches paths by a pattern: no request was made up for it`)),
+  ];
+  return verdicts.length > 0 ? verdicts : [ok('every route to the pools was followed')];
+}
+
+function unique(verdicts: readonly Verdict[]): Verdict[] {
+  return [...new Map(verdicts.map((verdict) => [verdict.text, verdict])).values()];
+}

@@ -1,0 +1,49 @@
+import { printable } from '../config/config-error.ts';
+import type { Finding, Mark } from './finding.ts';
+
+export interface Report {
+  readonly site: string;
+  /** Where Envoy's admin interface is. */
+  readonly admin: string;
+  /** Null where Envoy does not say. */
+  readonly version: string | null;
+  readonly findings: readonly Finding[];
+}
+
+const LABELS: Readonly<Record<Mark, string>> = { ok: 'ok', warn: 'warn', wrong: 'WRONG', unchecked: '?' };
+const COLOURS: Readonly<Record<Mark, string>> = { ok: '32', warn: '33', wrong: '1;31', unchecked: '36' };
+const LABEL_WIDTH = 5;
+
+/** For people: a line for each finding, by group, and what mends it below. */
+export function printReport(report: Report, { colour }: { readonly colour: boolean }): string {
+  const paint = (mark: Mark, text: string) => (colour ? `\x1b[${COLOURS[mark]}m${text}\x1b[0m` : text);
+  const width = Math.max(...report.findings.map(({ check }) => check.length));
+  const indent = ' '.repeat(2 + LABEL_WIDTH + 2);
+  const lines = [`site ${report.site}, Envoy ${report.version ?? 'of unknown version'} at ${report.admin}`];
+  let group = '';
+  for (const finding of report.findings) {
+    if (finding.group !== group) lines.push('', finding.group);
+    group = finding.group;
+    const label = paint(finding.mark, LABELS[finding.mark].padEnd(LABEL_WIDTH));
+    lines.push(`  ${label}  ${finding.check.padEnd(width)}  ${printable(finding.text)}`);
+    if (finding.mend !== null) {
+      lines.push(`${indent}${printable(finding.mend.where)}`);
+      lines.push(...finding.mend.lines.split('\n').map((line) => `${indent}  ${printable(line)}`));
+    }
+  }
+  return `${[...lines, '', summary(report.findings)].join('\n')}\n`;
+}
+
+function summary(findings: readonly Finding[]): string {
+  const count = (mark: Mark) => findings.filter((finding) => finding.mark === mark).length;
+  const unknown = count('unchecked');
+  const parts = [`${count('ok')} ok`, `${count('warn')} to be warned of`, `${count('wrong')} wrong`];
+  return [...parts, ...(unknown === 0 ? [] : [`${unknown} could not be checked`])].join(', ');
+}
+
+/** For machines. */
+export function jsonReport({ site, admin, version, findings }: Report): string {
+  const count = (mark: Mark) => findings.filter((finding) => finding.mark === mark).length;
+  const counts = { ok: count('ok'), warn: count('warn'), wrong: count('wrong'), unchecked: count('unchecked') };
+  return `${JSON.stringify({ site, envoy: { admin, version }, counts, findings }, null, 2)}\n`;
+}

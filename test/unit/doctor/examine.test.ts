@@ -1,0 +1,321 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { AdminAnswers } from '../../../src/doctor/admin-answers.ts';
+import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
+import { CHECK_GROUPS, examine } from '../../../src/doctor/examine.ts';
+import { FAST_PATH_KEY } from '../../../src/fast-path/fast-path-key.ts';
+import { list, tree } from '../../support/json-tree.ts';
+import { answersOf, CONFIG, describeTroubles, extProcStat, fakeEnvoy, managerOf, troublesOf } from './fake-envoy.ts';
+
+test('what is printed is fine', () => {
+  expect(troublesOf(fakeEnvoy())).toEqual([]);
+});
+
+test('every check says something, whatever it finds', () => {
+  const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())));
+  for (const group of CHECK_GROUPS) {
+    for (const check of group.checks) {
+      expect(findings.some((finding) => finding.group === group.name && finding.check === check.name)).toBe(true);
+    }
+  }
+});
+
+test.each([
+  ['1.40.3', []],
+  ['1.41.0', ['warn version: 1.41.0 is not tested with this version (1.36 to 1.40 are); checked as 1.40']],
+  ['1.40.1-dev', []],
+  ['1.39.2', ['wrong version: 1.39.2, but envoy.version is "1.40", for which another config is right']],
+])('Envoy %s', (version, expected) => {
+  const envoy = { ...fakeEnvoy(), version };
+  expect(troublesOf(envoy).filter((trouble) => trouble.includes(' version: '))).toEqual(expected);
+});
+
+test('an Envoy older than all that are known is wrong, and checked as the oldest', () => {
+  const envoy = { ...fakeEnvoy(), version: '1.29.1' };
+  expect(troublesOf(envoy)).toEqual([
+    'wrong version: 1.29.1 is older than all that this version is made for (1.36 to 1.40)',
+    expect.stringMatching(/^wrong graceful close: .* is on: before Envoy 1\.40/),
+  ]);
+});
+
+test('a version that is not rendered for but has the same config is warned of', () => {
+  const envoy = { ...fakeEnvoy(), version: '1.37.0' };
+  envoy.runtime.clear();
+  const config = { ...CONFIG, envoy: { ...CONFIG.envoy, version: '1.36' } as const };
+  expect(troublesOf(envoy, config)).toEqual([
+    'warn version: 1.37.0, but envoy.version is "1.36", for which the same config is rendered',
+  ]);
+});
+
+test.each([
+  [{ pipe: { path: '/run/envoy/admin.sock', mode: 0o660 } }, []],
+  [{ pipe: { path: '/run/envoy/admin.sock', mode: 0o666 } }, ['wrong']],
+  [{ socket_address: { address: '::1', port_value: 9901 } }, []],
+  [{ socket_address: { address: '10.1.2.3', port_value: 9901 } }, ['warn']],
+  [{ socket_address: { address: '172.31.0.1', port_value: 9901 } }, ['warn']],
+  [{ socket_address: { address: '172.32.0.1', port_value: 9901 } }, ['wrong']],
+  [{ socket_address: { address: 'fd12::1', port_value: 9901 } }, ['warn']],
+  [{ socket_address: { address: '::', port_value: 9901 } }, ['wrong']],
+  [{ socket_address: { address: '203.0.113.9', port_value: 9901 } }, ['wrong']],
+  [undefined, ['unchecked']],
+])('an admin interface at %j: %s', (address, marks) => {
+  const envoy = fakeEnvoy();
+  tree(envoy.bootstrap, 'admin').address = address;
+  expect(troublesOf(envoy).map((trouble) => trouble.split(' ')[0])).toEqual(marks);
+});
+
+test('decisions under way are not skipped ones', () => {
+  const envoy = fakeEnvoy();
+  envoy.stats.set(extProcStat('streams_started'), 130).set('cluster.site_persistence.upstream_rq_active', 20);
+  expect(troublesOf(envoy)).toEqual([
+    'warn decisions skipped: at least 10 requests went on without a decision; 130 were asked for',
+  ]);
+  envoy.stats.set('cluster.site_persistence.upstream_rq_active', 30);
+  expect(troublesOf(envoy)).toEqual([]);
+});
+
+test('requests for which no call could be made are counted', () => {
+  const envoy = fakeEnvoy();
+  envoy.stats.set(extProcStat('failure_mode_allowed'), 7);
+  expect(troublesOf(envoy)).toEqual([
+    'warn decisions skipped: at least 7 requests went on without a decision; 100 were asked for',
+  ]);
+});
+
+test('timeouts, rejected mutations and overflows are told', () => {
+  const envoy = fakeEnvoy();
+  envoy.stats
+    .set(extProcStat('message_timeouts'), 3)
+    .set(extProcStat('rejected_header_mutations'), 4)
+    .set('cluster.site_persistence.upstream_rq_active_overflow', 5)
+    .set('cluster.remote_pool.upstream_rq_retry_overflow', 6)
+    .set('cluster.somebody_elses.upstream_rq_retry_overflow', 7);
+  expect(troublesOf(envoy)).toEqual([
+    'warn timeouts: 3 decisions came later than message_timeout: is the sidecar short of CPU?',
+    'warn mutations: Envoy did not do what a sidecar answered: rejected_header_mutations 4',
+    'warn overflow: site_persistence met a limit of its circuit breaker: upstream_rq_active_overflow 5',
+    'warn overflow: remote_pool met a limit of its circuit breaker: upstream_rq_retry_overflow 6',
+  ]);
+});
+
+test("the counters of a filter with a stat_prefix of its own are found by it, and a connection manager's by its own", () => {
+  const envoy = fakeEnvoy();
+  managerOf(envoy).stat_prefix = 'in:gress';
+  tree(managerOf(envoy), 'http_filters', 0, 'typed_config').stat_prefix = 'sp';
+  for (const [name, value] of [...envoy.stats]) {
+    envoy.stats.delete(name);
+    envoy.stats.set(name.replace('http.edge.ext_proc.', 'http.in_gress.ext_proc.sp.'), value);
+  }
+  expect(troublesOf(envoy)).toEqual([]);
+});
+
+test('hidden counters cannot be checked', () => {
+  const envoy = fakeEnvoy();
+  for (const name of [...envoy.stats.keys()]) if (name.includes('ext_proc')) envoy.stats.delete(name);
+  expect(troublesOf(envoy)).toEqual(
+    ['decisions skipped', 'timeouts', 'mutations'].map(
+      (check) => `unchecked ${check}: its counters are not to be seen (stats_matcher?)`,
+    ),
+  );
+});
+
+test('an update that Envoy has refused is told', () => {
+  const envoy = fakeEnvoy();
+  tree(envoy.dump, 'ListenersConfigDump').dynamic_listeners = [
+    { name: 'broken', error_state: { details: 'no such filter\nmore' } },
+  ];
+  tree(envoy.dump, 'ClustersConfigDump').dynamic_warming_clusters = [
+    { cluster: { name: 'slow' }, error_state: { details: 'no such host' } },
+  ];
+  expect(troublesOf(envoy)).toEqual([
+    'warn updates: Envoy refused an update and keeps the old config: cluster slow: no such host',
+    'warn updates: Envoy refused an update and keeps the old config: listener broken: no such filter',
+  ]);
+});
+
+test('what comes by scoped routes, VHDS or a match tree, or has not come yet, is said to be unread', () => {
+  const unread = (change: (manager: ReturnType<typeof managerOf>) => void) => {
+    const envoy = fakeEnvoy();
+    change(managerOf(envoy));
+    return troublesOf(envoy).find((trouble) => trouble.startsWith('unchecked present'));
+  };
+  expect(
+    unread((manager) => {
+      delete manager.route_config;
+      manager.scoped_routes = { name: 'scopes' };
+    }),
+  ).toContain('listener edge: not read: scoped routes');
+  expect(
+    unread((manager) => {
+      delete manager.route_config;
+      manager.rds = { route_config_name: 'late' };
+    }),
+  ).toContain('routes late, which have not come over RDS');
+  expect(
+    unread((manager) => {
+      tree(manager, 'route_config').vhds = {};
+    }),
+  ).toContain('virtual hosts that come by VHDS');
+  expect(
+    unread((manager) => {
+      tree(manager, 'route_config', 'virtual_hosts', 0).matcher = {};
+    }),
+  ).toContain('the match tree of virtual host application');
+  expect(
+    unread((manager) => {
+      list(manager, 'http_filters').push({ name: 'late', config_discovery: {} });
+    }),
+  ).toContain('the config of filter late');
+});
+
+test("a filter that asks by Google's gRPC client is found, and its cluster cannot be checked", () => {
+  const envoy = fakeEnvoy();
+  const service = tree(managerOf(envoy), 'http_filters', 0, 'typed_config', 'grpc_service');
+  delete service.envoy_grpc;
+  service.google_grpc = { target_uri: '127.0.0.1:9002' };
+  const troubles = troublesOf(envoy);
+  expect(troubles).toHaveLength(7);
+  expect(troubles[0]).toBe("unchecked cluster: Google's gRPC client (google_grpc) has no cluster: use envoy_grpc");
+});
+
+test('an ext_proc filter of somebody else is not taken for ours', () => {
+  const envoy = fakeEnvoy();
+  const filters = list(managerOf(envoy), 'http_filters');
+  const other = structuredClone(tree(filters, 0));
+  other.name = 'waf';
+  tree(other, 'typed_config', 'grpc_service', 'envoy_grpc').cluster_name = 'waf';
+  filters.unshift(other);
+  expect(troublesOf(envoy)).toEqual([]);
+  filters.splice(1, 1);
+  expect(troublesOf(envoy)[0]).toBeDefined();
+  expect(troublesOf(envoy).find((trouble) => trouble.startsWith('wrong present'))).toBe(
+    'wrong present: no listener has an ext_proc filter that asks 127.0.0.1:9002; those that are there (waf) ask others',
+  );
+});
+
+test('a cluster of sidecars without a host is wrong', () => {
+  const answers = answersOf(fakeEnvoy());
+  const clusters = list(answers.clusters, 'json', 'cluster_statuses');
+  delete tree(clusters, 'name=site_persistence').host_statuses;
+  expect(describeTroubles(examine(CONFIG, readSnapshot(answers)))).toEqual([
+    'wrong answering: no sidecar answers, so no request is decided: 0 of 0 up',
+  ]);
+});
+
+test('a filter behind a matcher is found', () => {
+  const envoy = fakeEnvoy();
+  const filter = tree(managerOf(envoy), 'http_filters', 0);
+  filter.typed_config = {
+    '@type': 'type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher',
+    extension_config: { name: 'inner', typed_config: filter.typed_config },
+  };
+  expect(troublesOf(envoy)).toEqual([]);
+});
+
+// Its hop header comes from the cluster, which the route names itself.
+test('one route that takes its cluster from the pool header is right for every decision', () => {
+  const envoy = fakeEnvoy();
+  const routes = list(managerOf(envoy), 'route_config', 'virtual_hosts', 0, 'routes');
+  for (const name of ['decided_remote_pool', 'decided_local']) {
+    routes.splice(routes.indexOf(tree(routes, `name=${name}`)), 1);
+  }
+  routes.splice(1, 0, {
+    name: 'by_header',
+    match: { prefix: '/', headers: [{ name: 'X-Site-Pool', present_match: true }] },
+    route: { cluster_header: 'x-site-pool' },
+  });
+  const troubles = troublesOf(envoy);
+  expect(troubles.filter((trouble) => / (decided|undecided|forwarded):/.test(trouble))).toEqual([]);
+  expect(troubles.filter((trouble) => trouble.startsWith('wrong'))).toEqual([
+    expect.stringContaining('stickiness off: route "by_header" gives clients'),
+    expect.stringContaining('retry on refusal: route "by_header" has no retry_policy'),
+  ]);
+});
+
+test('weights between pools are no decision', () => {
+  const envoy = fakeEnvoy();
+  const route = tree(
+    managerOf(envoy),
+    'route_config',
+    'virtual_hosts',
+    0,
+    'routes',
+    'name=decided_remote_pool',
+    'route',
+  );
+  delete route.cluster;
+  route.weighted_clusters = { clusters: [{ name: 'remote_pool' }, { name: 'local_pool' }] };
+  expect(troublesOf(envoy)).toContainEqual(
+    expect.stringMatching(/^wrong decided: decided for remote_pool: .* to remote_pool or local_pool$/),
+  );
+});
+
+test('aggregate clusters that lead to each other are followed to an end', () => {
+  const envoy = fakeEnvoy();
+  const clusters = list(envoy.dump, 'ClustersConfigDump', 'static_clusters').map((item) => tree(item, 'cluster'));
+  const aggregate = clusters.find(({ name }) => name === 'remote_pool_or_local');
+  tree(aggregate, 'cluster_type', 'typed_config').clusters = ['remote_pool_or_local', 'remote_pool_or_local'];
+  expect(troublesOf(envoy)).toContainEqual(expect.stringMatching(/^wrong decided: decided for remote_pool/));
+});
+
+test('a stale key of the fast path is wrong, with the command that takes it away, by a Unix socket too', () => {
+  const envoy = fakeEnvoy();
+  envoy.runtime.set(FAST_PATH_KEY, '100');
+  const config = { ...CONFIG, envoy: { ...CONFIG.envoy, admin: { kind: 'unix', path: '/run/admin.sock' } as const } };
+  const found = examine(config, readSnapshot(answersOf(envoy))).find(({ mark }) => mark === 'wrong');
+  expect(found?.mend?.lines).toBe(
+    'curl -X POST --unix-socket /run/admin.sock "http://envoy/runtime_modify?site_persistence.fast_path=0"',
+  );
+});
+
+test('when nothing but the version is answered, each check says so or cannot be checked', () => {
+  const refused = { why: 'GET /x was answered 403' };
+  const answers: AdminAnswers = {
+    ...answersOf(fakeEnvoy()),
+    configDump: refused,
+    clusters: refused,
+    listeners: refused,
+    runtime: refused,
+    stats: refused,
+  };
+  const findings = examine(CONFIG, readSnapshot(answers));
+  expect(describeTroubles(findings).filter((trouble) => trouble.startsWith('wrong'))).toEqual([
+    'wrong admin answers: GET /x was answered 403: most of what follows cannot be checked',
+    'wrong admin answers: GET /x was answered 403: the sidecar needs it',
+    'wrong admin answers: GET /x was answered 403: the sidecar needs it',
+  ]);
+  expect(findings.filter(({ mark, check }) => mark === 'ok' && check !== 'version')).toEqual([]);
+});
+
+test('whatever Envoy answers, every finding is one line and nothing is thrown', () => {
+  const original = JSON.stringify(answersOf(fakeEnvoy()));
+  const junk = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom('', '[', '(?<', 0, -1, null, [], {}, 'local_pool'),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(), junk), { minLength: 1, maxLength: 5 }), (changes) => {
+      const answers: AdminAnswers = JSON.parse(original);
+      for (const [position, value] of changes) replaceAt(answers, position, value);
+      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers))) {
+        expect(text).not.toBe('');
+        if (mark === 'wrong') expect(mend?.lines).not.toBe('');
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** Puts a value in place of one member, whichever the position comes to, but keeps what is an answer. */
+function replaceAt(answers: AdminAnswers, position: number, value: unknown): void {
+  const places: (() => void)[] = [];
+  const visit = (node: unknown, depth: number) => {
+    if (typeof node !== 'object' || node === null) return;
+    for (const key of Object.keys(node)) {
+      if (depth > 1) places.push(() => Reflect.set(node, key, value));
+      visit(Reflect.get(node, key), depth + 1);
+    }
+  };
+  visit(answers, 0);
+  places[position % places.length]?.();
+}
