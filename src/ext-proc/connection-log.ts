@@ -2,10 +2,7 @@ import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { type Address, formatAddress } from '../config/address.ts';
 import { createLogLimit } from '../log-limit.ts';
-import { type EventSource, watchSessions } from './http2-sessions.ts';
-import { EXT_PROC_SERVICE } from './service-name.ts';
-
-const PROCESS_PATH = `/${EXT_PROC_SERVICE}/Process`;
+import { type EventSource, isExtProcStream, watchSessions } from './http2-sessions.ts';
 
 /** An Envoy has a connection for each of its workers, so a restart of it makes many lines at once; one that flaps, no end. */
 const LINES = 40;
@@ -37,7 +34,7 @@ export function logConnections(server: Server, listen: Address, logger: Logger):
     let streams = 0;
     let sinceMs = 0;
     session.on('stream', (_, headers) => {
-      if (!isProcess(headers)) return;
+      if (!isExtProcStream(headers)) return;
       streams++;
       if (streams > 1) return;
       sinceMs = performance.now();
@@ -54,10 +51,6 @@ export function logConnections(server: Server, listen: Address, logger: Logger):
       isClosed = true;
     },
   };
-}
-
-function isProcess(headers: unknown): boolean {
-  return typeof headers === 'object' && headers !== null && ':path' in headers && headers[':path'] === PROCESS_PATH;
 }
 
 /** The other end's address; null over a Unix socket, where it has none. */

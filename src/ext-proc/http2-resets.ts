@@ -1,6 +1,6 @@
 import { createServer } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
-import { type EventSource, isEventSource, watchSessions } from './http2-sessions.ts';
+import { type EventSource, isEventSource, isExtProcStream, watchSessions } from './http2-sessions.ts';
 
 /**
  * Without the runtime flag `ext_proc_graceful_grpc_close` Envoy ends every ext_proc stream by RST_STREAM. nghttp2, under
@@ -39,8 +39,8 @@ function doesNodeKnowTheOption(): boolean {
 }
 
 /**
- * Calls `onReset` once, when a stream of this server ended by a reset that carries an error. To be called after the
- * server is bound. Where grpc-js hides its HTTP/2 servers nothing is noticed.
+ * Calls `onReset` once, when an ext_proc stream of this server ended by a reset that carries an error. To be called
+ * after the server is bound. Where grpc-js hides its HTTP/2 servers nothing is noticed.
  */
 export function onFirstStreamReset(server: Server, onReset: (errorCode: number) => void): void {
   let reported = false;
@@ -55,7 +55,9 @@ export function onFirstStreamReset(server: Server, onReset: (errorCode: number) 
 function watchSession(session: EventSource, isReported: () => boolean, report: (errorCode: number) => void): void {
   if (isReported()) return;
   let streams = 0;
-  const watchStream = (stream: unknown) => {
+  const watchStream = (stream: unknown, headers: unknown) => {
+    // A health check that Envoy gives up ends by a reset as well, whatever is set.
+    if (!isExtProcStream(headers)) return;
     streams++;
     if (streams > WATCHED_STREAMS_PER_SESSION || isReported()) session.off('stream', watchStream);
     else if (isEventSource(stream)) {

@@ -1,4 +1,7 @@
 import type { Server } from '@grpc/grpc-js';
+import { EXT_PROC_SERVICE } from './service-name.ts';
+
+const PROCESS_PATH = `/${EXT_PROC_SERVICE}/Process`;
 
 /** An event emitter of node:http2, seen through grpc-js. */
 export interface EventSource {
@@ -23,4 +26,9 @@ export function watchSessions(server: Server, onSession: (session: EventSource) 
 
 export function isEventSource(value: unknown): value is EventSource {
   return typeof value === 'object' && value !== null && 'on' in value && 'off' in value;
+}
+
+/** By the headers that come with a session's event `stream`. A health check is none. */
+export function isExtProcStream(headers: unknown): boolean {
+  return typeof headers === 'object' && headers !== null && ':path' in headers && headers[':path'] === PROCESS_PATH;
 }

@@ -109,22 +109,3 @@ test('a session whose owner is down is refused as soon as on_owner_down says so'
   await west.startPool();
   await east.waitForRemote('up');
 });
-
-test('the log names the Envoy that asks, and at debug its id of each request', async () => {
-  const { east } = lab;
-  await east.sidecar().stop();
-  await east.startSidecar(0, { LOG_LEVEL: 'debug' });
-  const client = new Client();
-  await waitUntil(
-    async () => {
-      await client.request(east.url, { headers: { 'x-request-id': 'asked-by-a-test' } });
-      return east.sidecar().lines.some((line) => line.includes('"requestId":"asked-by-a-test"'));
-    },
-    { what: 'the decision with its id' },
-  );
-  client.close();
-  const { lines } = east.sidecar();
-  expect(lines.filter((line) => line.includes('an Envoy has connected: 127.0.0.1:')).length).toBeGreaterThan(0);
-  const id = /"request_id":"asked-by-a-test"/;
-  await waitUntil(() => east.envoy?.lines.some((line) => id.test(line)) === true, { what: "Envoy's line of it" });
-});
