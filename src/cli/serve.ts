@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogger } from '../logger.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
+import { keepYoungGenerationSmall } from '../young-generation.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -20,6 +21,7 @@ export interface ServeOptions {
 
 /** Runs the sidecar until the context's signal. */
 export async function serve(options: ServeOptions, context: CliContext): Promise<void> {
+  keepYoungGenerationSmall();
   const logger = loggerFor(context);
   const read = () => readConfig(options);
   let sidecar: Sidecar | null = null;
