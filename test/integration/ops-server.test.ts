@@ -449,6 +449,7 @@ describe('the listener', () => {
 });
 
 /** A state of about 200 kB. */
+/** Of long names, so that each state is large. */
 function manyHosts(state: HostState) {
-  return Array.from({ length: 2_500 }, (_, index) => ({ state, address: `10.0.${index >> 8}.${index & 255}:8080` }));
+  return Array.from({ length: 1_000 }, (_, index) => ({ state, address: `/${'x'.repeat(300)}${index}` }));
 }
