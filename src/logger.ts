@@ -1,5 +1,4 @@
 import { type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
@@ -9,13 +8,14 @@ const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
  * @param env `LOG_LEVEL` sets the level (default `info`)
  * @throws Error when LOG_LEVEL names no level
  */
-export function createLogger(env: NodeJS.ProcessEnv, isTerminal: boolean): Logger {
+export async function createLogger(env: NodeJS.ProcessEnv, isTerminal: boolean): Promise<Logger> {
   const level = (env.LOG_LEVEL ?? '').toLowerCase() || 'info';
   if (!LEVELS.includes(level)) {
     throw new Error(`LOG_LEVEL is ${JSON.stringify(level)}: it must be one of ${LEVELS.join(', ')}`);
   }
   const options = { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime };
   if (!isTerminal) return pino(options, pino.destination({ fd: 1, sync: true }));
+  const { default: pretty } = await import('pino-pretty');
   return pino(
     options,
     pretty({ destination: 1, sync: true, singleLine: true, ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' }),

@@ -3,13 +3,9 @@ import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen.ts';
 import { packageVersion } from '../package-version.ts';
-import { check } from './check.ts';
+import { keepHeapSmall } from '../small-heap.ts';
 import { CommandFailed } from './command-failed.ts';
-import { doctor } from './doctor.ts';
-import { printEnvoyConfig } from './envoy.ts';
-import { importScript } from './import.ts';
-import { drain, type OpsTarget, ready, status, undrain } from './ops.ts';
-import { serve } from './serve.ts';
+import type { OpsTarget } from './ops.ts';
 import { UsageError } from './usage-error.ts';
 
 /** The world as a command sees it. */
@@ -41,6 +37,7 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   }
 }
 
+/** A command's own modules are loaded when it is run: `serve`, which stays, is not to hold what the others need. */
 function createProgram(context: CliContext): Command {
   const program = new Command('site-persistence')
     .description('Sends every request to the site that owns its session: an ext_proc sidecar for Envoy.')
@@ -66,8 +63,11 @@ ops_listen take a restart.
 
 LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which logs decisions.`,
     )
-    .action((options: { config: string; listen?: string; opsListen?: string; watch?: boolean }) =>
-      serve(
+    .action(async (options: { config: string; listen?: string; opsListen?: string; watch?: boolean }) => {
+      // Before there is more in the heap.
+      keepHeapSmall();
+      const { serve } = await import('./serve.ts');
+      await serve(
         {
           configFile: options.config,
           listen: addressOption('--listen', options.listen),
@@ -75,23 +75,32 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
           watch: options.watch === true,
         },
         context,
-      ),
-    );
+      );
+    });
 
   command(program, 'envoy')
     .description("print the complete Envoy bootstrap for this site, from the site's config file")
     .addHelpText('after', '\nTo use it: site-persistence envoy --config site.yaml > envoy.yaml && envoy -c envoy.yaml')
-    .action((options: { config: string }) => printEnvoyConfig(options.config, context));
+    .action(async (options: { config: string }) => {
+      const { printEnvoyConfig } = await import('./envoy.ts');
+      await printEnvoyConfig(options.config, context);
+    });
 
   command(program, 'check')
     .description('check a config file and say what it means')
-    .action((options: { config: string }) => check(options.config, context));
+    .action(async (options: { config: string }) => {
+      const { check } = await import('./check.ts');
+      await check(options.config, context);
+    });
 
   command(program, 'doctor')
     .description("say what is right, missing or unsafe in the running Envoy's config, with the lines to add")
     .option('--json', 'as JSON')
     .addHelpText('after', DOCTOR_HELP)
-    .action((options: { config: string; json?: boolean }) => doctor(options.config, options.json === true, context));
+    .action(async (options: { config: string; json?: boolean }) => {
+      const { doctor } = await import('./doctor.ts');
+      await doctor(options.config, options.json === true, context);
+    });
 
   const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
   command(program, 'status')
@@ -99,21 +108,29 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     .option(...opsOption)
     .addOption(new Option('--json', 'as JSON').conflicts('ready'))
     .option('--ready', 'only say whether the sidecar serves and health is known, exit code 1 if not: for health checks')
-    .action((options: OpsCommandOptions & { json?: boolean; ready?: boolean }) =>
-      options.ready === true ? ready(ops(options), context) : status(ops(options), options.json === true, context),
-    );
+    .action(async (options: OpsCommandOptions & { json?: boolean; ready?: boolean }) => {
+      const { ready, status } = await import('./ops.ts');
+      if (options.ready === true) await ready(ops(options), context);
+      else await status(ops(options), options.json === true, context);
+    });
 
   command(program, 'drain')
     .description('tell the world to go elsewhere; the sessions that live here are still served')
     .option('--for <duration>', 'end by itself after this time, such as 30m')
     .option(...opsOption)
     .addHelpText('after', '\nA restart of the sidecar ends a drain. With several sidecars, drain each: --ops-listen.')
-    .action((options: OpsCommandOptions & { for?: string }) => drain(ops(options), options.for, context));
+    .action(async (options: OpsCommandOptions & { for?: string }) => {
+      const { drain } = await import('./ops.ts');
+      await drain(ops(options), options.for, context);
+    });
 
   command(program, 'undrain')
     .description('end a drain')
     .option(...opsOption)
-    .action((options: OpsCommandOptions) => undrain(ops(options), context));
+    .action(async (options: OpsCommandOptions) => {
+      const { undrain } = await import('./ops.ts');
+      await undrain(ops(options), context);
+    });
 
   program
     .command('import')
@@ -126,7 +143,10 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
         '"site-persistence check" names it by line; what goes beyond the original rules is said on stderr and in comments.\n\n' +
         'To use it: site-persistence import site.lua > site.yaml && site-persistence check --config site.yaml',
     )
-    .action((script: string) => importScript(script, context));
+    .action(async (script: string) => {
+      const { importScript } = await import('./import.ts');
+      await importScript(script, context);
+    });
 
   return program;
 }

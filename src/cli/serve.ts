@@ -6,7 +6,6 @@ import { loadConfig } from '../config/load.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogger } from '../logger.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
-import { keepYoungGenerationSmall } from '../young-generation.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -21,8 +20,7 @@ export interface ServeOptions {
 
 /** Runs the sidecar until the context's signal. */
 export async function serve(options: ServeOptions, context: CliContext): Promise<void> {
-  keepYoungGenerationSmall();
-  const logger = loggerFor(context);
+  const logger = await loggerFor(context);
   const read = () => readConfig(options);
   let sidecar: Sidecar | null = null;
   let isReloadDue = false;
@@ -57,9 +55,9 @@ async function watchConfig(file: string, onChange: () => void, logger: Logger): 
   });
 }
 
-function loggerFor(context: CliContext): Logger {
+async function loggerFor(context: CliContext): Promise<Logger> {
   try {
-    return createLogger(context.env, context.stdout.isTTY === true);
+    return await createLogger(context.env, context.stdout.isTTY === true);
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }

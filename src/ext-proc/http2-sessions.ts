@@ -1,3 +1,5 @@
+import { EventEmitter } from 'node:events';
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { EXT_PROC_SERVICE } from './service-name.ts';
 
@@ -20,6 +22,27 @@ export function watchSessions(server: Server, onSession: (session: EventSource) 
     if (!isEventSource(http2Server)) continue;
     http2Server.on('session', (session) => {
       if (isEventSource(session)) onSession(session);
+    });
+  }
+}
+
+/**
+ * Offers each HTTP/2 stream of a server to `take`, and hands to grpc-js what it does not take. To be called after the
+ * server has its addresses or injectors. Where grpc-js hides its HTTP/2 servers it goes on to serve every stream itself.
+ */
+export function takeStreams(
+  server: Server,
+  take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
+): void {
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  if (!(servers instanceof Map)) return;
+  for (const http2Server of servers.keys()) {
+    if (!(http2Server instanceof EventEmitter)) continue;
+    const listeners = http2Server.listeners('stream');
+    http2Server.removeAllListeners('stream');
+    http2Server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => {
+      if (take(stream, headers)) return;
+      for (const listener of listeners) Reflect.apply(listener, http2Server, [stream, headers, ...rest]);
     });
   }
 }

@@ -1,16 +1,19 @@
 import { createServer, type Socket } from 'node:net';
-import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, type ServerDuplexStream, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
 import { listen } from '../listen.ts';
 import { logConnections } from './connection-log.ts';
-import { serveDirectly } from './direct-call.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
+import { serveGrpcCall } from './grpc-call.ts';
+import { isPlainCall, MAX_MESSAGE_BYTES, serveHttp2Call } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
+import { takeStreams, watchSessions } from './http2-sessions.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
+import { replaceSessionTables } from './session-tables.ts';
 
 /** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
 const STOP_GRACE_MS = 4_000;
@@ -36,26 +39,28 @@ export interface ExtProcServer {
  */
 export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
   const { service, logger } = options;
+  const onError = (error: unknown) => logger.error({ err: error }, 'a decision failed unexpectedly');
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
-  const { Process } = service.definition;
-  const server = new Server({
-    'grpc.enable_channelz': 0,
-    interceptors: [
-      serveDirectly(Process.path, options.open, (error) =>
-        logger.error({ err: error }, 'a decision failed unexpectedly'),
-      ),
-    ],
-  });
+  const server = new Server({ 'grpc.enable_channelz': 0, 'grpc.max_receive_message_length': MAX_MESSAGE_BYTES });
   const allowance = raiseResetAllowance(server);
   if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
-  server.addService(service.definition, { Process() {} });
+  server.addService(service.definition, {
+    Process: (call: ServerDuplexStream<Buffer, Buffer>) => serveGrpcCall(call, options.open, onError),
+  });
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
 
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
   const connections = new Set<Socket>();
   const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const { path } = service.definition.Process;
+  takeStreams(server, (stream, headers) => {
+    if (headers[':path'] !== path || !isPlainCall(headers)) return false;
+    serveHttp2Call(stream, options.open, onError);
+    return true;
+  });
+  watchSessions(server, replaceSessionTables);
   let isAccepting = false;
   const listener = createServer({ noDelay: true }, (connection) => {
     if (!isAccepting) {

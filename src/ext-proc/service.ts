@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { type AnyDefinition, loadSync } from '@grpc/proto-loader';
+import { FRAME_PREFIX_BYTES, grpcFrame } from './http2-call.ts';
 import type { EncodeResponse } from './replies.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
 
@@ -19,8 +20,9 @@ export function loadExtProcMethod(): MethodDefinition<object, object> {
 }
 
 export interface ExtProcService {
-  /** What grpc-js serves: bytes in and bytes out. */
+  /** What grpc-js serves: messages in as bytes, replies out as gRPC frames. */
   readonly definition: { readonly Process: MethodDefinition<Buffer, Buffer> };
+  /** To a gRPC frame, ready to be sent. */
   readonly encodeResponse: EncodeResponse;
 }
 
@@ -38,12 +40,13 @@ export function createExtProcService(): ExtProcService {
         requestStream: method.requestStream,
         responseStream: method.responseStream,
         requestDeserialize: asIs,
-        responseSerialize: asIs,
+        // grpc-js makes the frame itself.
+        responseSerialize: (frame) => frame.subarray(FRAME_PREFIX_BYTES),
         // A client's half of the definition; a server never calls it.
         requestSerialize: asIs,
         responseDeserialize: asIs,
       },
     },
-    encodeResponse: (message) => method.responseSerialize(message),
+    encodeResponse: (message) => grpcFrame(method.responseSerialize(message)),
   };
 }
