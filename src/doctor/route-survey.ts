@@ -4,7 +4,7 @@ import { HOP_HEADER, POOL_HEADER } from '../headers.ts';
 import type { ConnectionManager, HttpFilter } from './connection-managers.ts';
 import { createDestinationReader, type Destination, type DestinationReader } from './destination.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';
-import { EXT_PROC_PER_ROUTE } from './extension-types.ts';
+import { EXT_PROC_PER_ROUTE, FILTER_CONFIG } from './extension-types.ts';
 import { at, entriesAt, isTrueAt, listAt, textAt, typeOf } from './json.ts';
 import { matchRoute, type Probe } from './route-match.ts';
 
@@ -159,11 +159,13 @@ function isAside(routed: RoutedRequest | undefined, edge: AskingManager): boolea
   return isExtProcOff(route, edge);
 }
 
+const SWITCHES_OFF = [EXT_PROC_PER_ROUTE, FILTER_CONFIG];
+
 /** Whether a route does without the sidecar. */
 export function isExtProcOff(route: unknown, edge: AskingManager): boolean {
   return entriesAt(route, 'typed_per_filter_config').some(
     ([name, settings]) =>
-      name === edge.extProc.name && typeOf(settings) === EXT_PROC_PER_ROUTE && isTrueAt(settings, 'disabled'),
+      name === edge.extProc.name && SWITCHES_OFF.includes(typeOf(settings) ?? '') && isTrueAt(settings, 'disabled'),
   );
 }
 

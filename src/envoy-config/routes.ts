@@ -138,10 +138,11 @@ function fastRoute(config: Config): JsonObject {
     },
     // For the access log, which has no word of the sidecar's here.
     metadata: { filter_metadata: { [METADATA_NAMESPACE]: { decision: 'local' } } },
+    // Not even made for such a request. ExtProcPerRoute.disabled makes the filter, and copies its config for the route.
     typed_per_filter_config: {
-      'envoy.filters.http.ext_proc': typed('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', {
-        disabled: true,
-      }),
+      'envoy.filters.http.ext_proc': typed('envoy.config.route.v3.FilterConfig', { disabled: true }),
+      // The status URI does not come this way.
+      'envoy.filters.http.health_check': typed('envoy.config.route.v3.FilterConfig', { disabled: true }),
     },
   };
 }

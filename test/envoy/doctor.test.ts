@@ -945,7 +945,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete route(b, 'fast_local').typed_per_filter_config,
     finds: ['route: wrong'],
     says: /^route "fast_local" does not switch envoy\.filters\.http\.ext_proc off/,
-    mend: /ExtProcPerRoute\n\s+disabled: true/,
+    mend: /FilterConfig\n\s+disabled: true/,
     at: (b) => route(b, 'fast_local'),
   },
   {
