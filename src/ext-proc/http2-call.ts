@@ -1,5 +1,6 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import { type OpenCall, OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 
 /** As gRPC has it: a byte that says whether the message is compressed, and its length in four bytes, big-endian. */
@@ -21,7 +22,7 @@ export function grpcFrame(message: Uint8Array): Buffer {
   return frame;
 }
 
-/** Whether a stream is one that {@link serveHttp2Call} takes: plain gRPC. Anything else is for grpc-js to answer. */
+/** Whether a stream is one that {@link createHttp2Calls} serves: plain gRPC. Anything else is for grpc-js to answer. */
 export function isPlainCall(headers: IncomingHttpHeaders): boolean {
   const encoding = headers['grpc-encoding'];
   return (
@@ -29,27 +30,50 @@ export function isPlainCall(headers: IncomingHttpHeaders): boolean {
   );
 }
 
+/** Envoy has as many calls open as requests wait for their decision, and those whose answer shall expire a cookie. */
+const MAX_OPEN_CALLS = 10_000;
+
+/** What has come of messages that are not whole yet, in all. Envoy's come whole, or nearly. */
+const MAX_PARTIAL_BYTES = 64 * 1024 * 1024;
+
+export interface Http2CallsOptions {
+  /** Called for each call; its replies are whole gRPC frames. */
+  readonly open: (replies: ReplyStream) => ProcessStream;
+  /** Told of a call that failed here, which is ended with INTERNAL. */
+  readonly onError: (error: unknown) => void;
+  /** Told of each call that is broken off because too many are open. */
+  readonly onCrowded: () => void;
+}
+
+/** What the calls of one server share. */
+interface Shared extends Http2CallsOptions {
+  readonly openCalls: OpenCalls;
+  partialBytes: number;
+}
+
 /**
- * Serves one call of a method straight on its HTTP/2 stream. What grpc-js wraps around a stream (interceptors, a Duplex
- * of its own, deadlines, compression, metadata) cost more than the decision and node:http2 together need: without it the
+ * Serves the calls of a method straight on their HTTP/2 streams. What grpc-js wraps around a stream (interceptors, a Duplex
+ * of its own, deadlines, compression, metadata) costs more than the decision and node:http2 together need: without it the
  * sidecar takes about a third less CPU for each.
- * @param open called for the call; its replies are whole gRPC frames
- * @param onError told of a call that failed here, which is ended with INTERNAL
+ * @returns what serves one stream
  */
-export function serveHttp2Call(
-  stream: ServerHttp2Stream,
-  open: (replies: ReplyStream) => ProcessStream,
-  onError: (error: unknown) => void,
-): void {
-  const served: ServedStream = stream;
-  served[CALL] = new Http2Call(stream, open, onError);
-  // Functions that all streams share: closures would be the larger part of what is allocated here for each.
-  stream.on('data', onData);
-  stream.on('end', onEnd);
-  stream.on('close', onClose);
-  stream.on('wantTrailers', onWantTrailers);
-  // A stream that is broken off has an error, too; what matters of it is that it closes.
-  stream.on('error', ignore);
+export function createHttp2Calls(options: Http2CallsOptions): (stream: ServerHttp2Stream) => void {
+  const shared: Shared = {
+    ...options,
+    openCalls: new OpenCalls(MAX_OPEN_CALLS, options.onCrowded),
+    partialBytes: 0,
+  };
+  return (stream) => {
+    const served: ServedStream = stream;
+    served[CALL] = new Http2Call(stream, shared);
+    // Functions that all streams share: closures would be the larger part of what is allocated here for each.
+    stream.on('data', onData);
+    stream.on('end', onEnd);
+    stream.on('close', onClose);
+    stream.on('wantTrailers', onWantTrailers);
+    // A stream that is broken off has an error, too; what matters of it is that it closes.
+    stream.on('error', ignore);
+  };
 }
 
 const CALL = Symbol('call');
@@ -80,34 +104,32 @@ function onWantTrailers(this: ServedStream): void {
 function ignore(): void {}
 
 /** One call, and the way back for its replies. */
-class Http2Call implements ReplyStream {
+class Http2Call implements ReplyStream, OpenCall {
   readonly #stream: ServerHttp2Stream;
   readonly #process: ProcessStream;
-  readonly #onError: (error: unknown) => void;
+  readonly #shared: Shared;
+  readonly #place: number;
   /** The beginning of a message whose end has not come yet. */
   #pieces: Buffer[] | null = null;
   #pieceBytes = 0;
   #status = status.OK;
   #isEnded = false;
 
-  constructor(
-    stream: ServerHttp2Stream,
-    open: (replies: ReplyStream) => ProcessStream,
-    onError: (error: unknown) => void,
-  ) {
+  constructor(stream: ServerHttp2Stream, shared: Shared) {
     this.#stream = stream;
-    this.#onError = onError;
-    this.#process = open(this);
+    this.#shared = shared;
+    this.#place = shared.openCalls.add(this);
+    this.#process = shared.open(this);
   }
 
   receive(chunk: Buffer): void {
     if (this.#isEnded) return;
     try {
-      this.#read(this.#pieces === null ? chunk : this.#joined(chunk));
+      this.#read(this.#pieces === null ? chunk : this.#joined(this.#pieces, chunk));
       if (!this.#isEnded && this.#stream.writableNeedDrain) this.#waitForReader();
     } catch (error) {
       this.#fail(status.INTERNAL);
-      this.#onError(error);
+      this.#shared.onError(error);
     }
   }
 
@@ -117,7 +139,13 @@ class Http2Call implements ReplyStream {
 
   close(): void {
     this.#isEnded = true;
+    this.#dropPieces();
+    this.#shared.openCalls.remove(this, this.#place);
     this.#process.cancel();
+  }
+
+  breakOff(): void {
+    this.#stream.close(constants.NGHTTP2_CANCEL);
   }
 
   write(frame: Buffer): void {
@@ -154,23 +182,36 @@ class Http2Call implements ReplyStream {
       start = end;
     }
     if (start < bytes.length) {
-      this.#pieces = [bytes.subarray(start)];
-      this.#pieceBytes = bytes.length - start;
+      this.#pieces = [];
+      this.#keep(bytes.subarray(start));
     }
   }
 
+  #keep(piece: Buffer): void {
+    const shared = this.#shared;
+    this.#pieces?.push(piece);
+    this.#pieceBytes += piece.length;
+    shared.partialBytes += piece.length;
+    if (shared.partialBytes > MAX_PARTIAL_BYTES) this.#fail(status.RESOURCE_EXHAUSTED);
+  }
+
+  #dropPieces(): void {
+    this.#shared.partialBytes -= this.#pieceBytes;
+    this.#pieceBytes = 0;
+    this.#pieces = null;
+  }
+
   /** All that has come since the last whole message, if the next one is whole by now; or nothing to read yet. */
-  #joined(chunk: Buffer): Buffer {
-    const pieces = this.#pieces ?? [];
-    pieces.push(chunk);
-    this.#pieceBytes += chunk.length;
+  #joined(pieces: readonly Buffer[], chunk: Buffer): Buffer {
+    this.#keep(chunk);
     const [first] = pieces;
     if (first !== undefined && first.length >= FRAME_PREFIX_BYTES) {
       // Joined once, when it is whole: each time anew would copy a long message again and again.
       if (this.#pieceBytes < FRAME_PREFIX_BYTES + first.readUInt32BE(1)) return NOTHING;
     }
-    this.#pieces = null;
-    return Buffer.concat(pieces, this.#pieceBytes);
+    const joined = Buffer.concat(pieces, this.#pieceBytes);
+    this.#dropPieces();
+    return joined;
   }
 
   /** Who does not read the replies is not heard further, so that they do not pile up here. */
@@ -181,6 +222,7 @@ class Http2Call implements ReplyStream {
 
   /** What is still to come of a call that went wrong is not read: the stream is closed when it has its status. */
   #fail(code: status): void {
+    this.#dropPieces();
     this.#status = code;
     this.#stream.once('finish', () => this.#stream.close());
     this.end();

@@ -1,15 +1,19 @@
-import { createServer, type Socket } from 'node:net';
+import { constants } from 'node:http2';
+import { createServer } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, type ServerDuplexStream, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
 import { listen } from '../listen.ts';
+import { createLogLimit } from '../log-limit.ts';
 import { logConnections } from './connection-log.ts';
+import { Connections } from './connections.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { serveGrpcCall } from './grpc-call.ts';
-import { isPlainCall, MAX_MESSAGE_BYTES, serveHttp2Call } from './http2-call.ts';
+import { createHttp2Calls, isPlainCall, MAX_MESSAGE_BYTES } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import { takeStreams, watchSessions } from './http2-sessions.ts';
+import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
@@ -17,6 +21,12 @@ import { replaceSessionTables } from './session-tables.ts';
 
 /** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
 const STOP_GRACE_MS = 4_000;
+
+/** Each worker of an Envoy has one, or a few. */
+const MAX_CONNECTIONS = 1_000;
+
+/** Health checks, and calls that are not plain. */
+const MAX_OTHER_CALLS = 1_000;
 
 export interface ExtProcServerOptions {
   readonly listen: Address;
@@ -51,14 +61,22 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
 
+  const sayCrowded = limitedWarning(logger);
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
-  const connections = new Set<Socket>();
+  const connections = new Connections(MAX_CONNECTIONS, () => sayCrowded('connection'));
   const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
   const { path } = service.definition.Process;
+  const serveCall = createHttp2Calls({ open: options.open, onError, onCrowded: () => sayCrowded('call') });
+  const otherCalls = new OpenCalls(MAX_OTHER_CALLS, () => sayCrowded('call'));
   takeStreams(server, (stream, headers) => {
-    if (headers[':path'] !== path || !isPlainCall(headers)) return false;
-    serveHttp2Call(stream, options.open, onError);
-    return true;
+    if (headers[':path'] === path && isPlainCall(headers)) {
+      serveCall(stream);
+      return true;
+    }
+    const call = { breakOff: () => stream.close(constants.NGHTTP2_CANCEL) };
+    const place = otherCalls.add(call);
+    stream.on('close', () => otherCalls.remove(call, place));
+    return false;
   });
   watchSessions(server, replaceSessionTables);
   let isAccepting = false;
@@ -68,7 +86,6 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       return;
     }
     connections.add(connection);
-    connection.once('close', () => connections.delete(connection));
     http2.injectConnection(connection);
   });
   onFirstStreamReset(server, (errorCode) => {
@@ -89,11 +106,23 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       server.tryShutdown(() => {});
       const cutOff = setTimeout(() => {
         logger.warn('calls still running at the end of the stop were cut off');
-        for (const connection of connections) connection.destroy();
+        connections.endAll();
       }, STOP_GRACE_MS);
       await allEnded;
       clearTimeout(cutOff);
     },
+  };
+}
+
+/** Says that something had to make room, in at most one line a minute and how many more there were. */
+function limitedWarning(logger: Logger): (what: 'call' | 'connection') => void {
+  const mayLog = createLogLimit({
+    lines: 1,
+    perMs: 60_000,
+    onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more calls or connections were broken off`),
+  });
+  return (what) => {
+    if (mayLog()) logger.warn(`too many ${what}s are open: one was broken off; who else reaches this listener?`);
   };
 }
 
