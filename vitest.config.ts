@@ -26,6 +26,7 @@ export default defineConfig({
       sites('envoy-fast-path', ['test/envoy/{original-rules,one-owner,stand-in}.test.ts'], 2, FAST_PATH),
       sites('failover', ['test/failover/**/*.test.ts'], 3),
       sites('failover-fast-path', ['test/failover/**/*.test.ts'], 4, FAST_PATH),
+      { test: { name: 'fuzz', include: ['test/fuzz/**/*.fuzz.ts'] } },
       sites('compose', ['test/compose/**/*.test.ts'], 5),
     ],
   },

@@ -36,6 +36,9 @@ const MAX_OPEN_CALLS = 10_000;
 /** What has come of messages that are not whole yet, in all. Envoy's come whole, or nearly. */
 const MAX_PARTIAL_BYTES = 64 * 1024 * 1024;
 
+/** What it takes to keep a piece of a message, however short it is. */
+const BYTES_FOR_EACH_PIECE = 200;
+
 export interface Http2CallsOptions {
   /** Called for each call; its replies are whole gRPC frames. */
   readonly open: (replies: ReplyStream) => ProcessStream;
@@ -128,8 +131,8 @@ class Http2Call implements ReplyStream, OpenCall {
       this.#read(this.#pieces === null ? chunk : this.#joined(this.#pieces, chunk));
       if (!this.#isEnded && this.#stream.writableNeedDrain) this.#waitForReader();
     } catch (error) {
-      this.#fail(status.INTERNAL);
       this.#shared.onError(error);
+      this.#fail(status.INTERNAL);
     }
   }
 
@@ -189,14 +192,16 @@ class Http2Call implements ReplyStream, OpenCall {
 
   #keep(piece: Buffer): void {
     const shared = this.#shared;
-    this.#pieces?.push(piece);
+    // A copy, for the piece is a part of what came from the socket at once, all of which it would hold.
+    this.#pieces?.push(Buffer.copyBytesFrom(piece));
     this.#pieceBytes += piece.length;
-    shared.partialBytes += piece.length;
+    shared.partialBytes += piece.length + BYTES_FOR_EACH_PIECE;
     if (shared.partialBytes > MAX_PARTIAL_BYTES) this.#fail(status.RESOURCE_EXHAUSTED);
   }
 
   #dropPieces(): void {
-    this.#shared.partialBytes -= this.#pieceBytes;
+    if (this.#pieces === null) return;
+    this.#shared.partialBytes -= this.#pieceBytes + this.#pieces.length * BYTES_FOR_EACH_PIECE;
     this.#pieceBytes = 0;
     this.#pieces = null;
   }
@@ -224,7 +229,8 @@ class Http2Call implements ReplyStream, OpenCall {
   #fail(code: status): void {
     this.#dropPieces();
     this.#status = code;
-    this.#stream.once('finish', () => this.#stream.close());
+    // Not at once, for a reset overtakes the status that waits to be sent.
+    this.#stream.once('finish', () => setImmediate(() => this.#stream.close()));
     this.end();
     this.#process.cancel();
   }

@@ -71,7 +71,8 @@ export function createReferenceDecoder(policy: Policy, statusUri: string): (byte
 
 function isUnserved(headers: readonly Header[]): boolean {
   const cameFromUpstream = valuesOf(headers, 'x-envoy-upstream-service-time').length > 0;
-  return valuesOf(headers, ':status').at(-1) === '503' && !cameFromUpstream;
+  const isRefusal = valuesOf(headers, 'x-site-refused').length > 0;
+  return valuesOf(headers, ':status').at(-1) === '503' && (isRefusal || !cameFromUpstream);
 }
 
 function valuesOf(headers: readonly Header[], name: string): string[] {

@@ -31,7 +31,7 @@ const LOOK_ALIKES = [
   '$DDVHSLLQ',
   'KVAAVRO',
 ];
-const HEADER_NAMES = [':path', 'cookie', 'x-site-hop', ':status', 'x-envoy-upstream-service-time'];
+const HEADER_NAMES = [':path', 'cookie', 'x-site-hop', ':status', 'x-envoy-upstream-service-time', 'x-site-refused'];
 const LOOK_ALIKE_HEADERS = [
   'Cookie',
   'cookie2',

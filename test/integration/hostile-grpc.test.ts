@@ -1,0 +1,271 @@
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { formatAddress } from '../../src/config/address.ts';
+import type { Config } from '../../src/config/config.ts';
+import { Connections } from '../../src/ext-proc/connections.ts';
+import { startSidecar } from '../../src/sidecar.ts';
+import { EXT_PROC, ExtProcClient, grpcFrame, requestHeaders } from './ext-proc-client.ts';
+import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE } from './site.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
+
+interface East {
+  readonly config: Config;
+  readonly log: TestLog;
+  /** An Envoy that behaves, on a connection of its own. */
+  readonly envoy: ExtProcClient;
+}
+
+async function startEast(): Promise<East> {
+  const config = configOf(await eastFile(await startAdmin(), {}));
+  const log = new TestLog();
+  const sidecar = await startSidecar(config, log.logger);
+  onTestFinished(() => sidecar.close());
+  const envoy = new ExtProcClient(config.listen);
+  onTestFinished(() => envoy.close());
+  return { config, log, envoy };
+}
+
+async function expectServed({ envoy }: East): Promise<void> {
+  const reply = await envoy.decide({ cookie: `${WEST_COOKIE}=1` });
+  expect([reply.decision, reply.owner]).toEqual(['forward', 'west']);
+  expect(await envoy.health(EXT_PROC)).toBe('SERVING');
+}
+
+function connectTo({ config }: East): Socket {
+  if (config.listen.kind !== 'tcp') throw new Error('not a TCP address');
+  const socket = connect(config.listen.port, config.listen.host);
+  socket.on('error', () => {});
+  onTestFinished(() => void socket.destroy());
+  return socket;
+}
+
+/** Sends bytes, and goes when the sidecar has said something or hung up. */
+async function sendAndLeave(east: East, bytes: Buffer): Promise<void> {
+  const socket = connectTo(east);
+  const heard = new Promise<void>((resolve) => {
+    socket.on('data', () => resolve());
+    socket.on('close', () => resolve());
+  });
+  socket.write(bytes);
+  await heard;
+  socket.destroy();
+}
+
+function openSession({ config }: East): ClientHttp2Session {
+  const session = connectHttp2(`http://${formatAddress(config.listen)}`);
+  session.on('error', () => {});
+  onTestFinished(() => session.destroy());
+  return session;
+}
+
+const CALL = {
+  ':method': 'POST',
+  ':path': `/${EXT_PROC}/Process`,
+  'content-type': 'application/grpc',
+  te: 'trailers',
+};
+
+function openStream(session: ClientHttp2Session, headers: Readonly<Record<string, string>> = {}) {
+  const stream = session.request({ ...CALL, ...headers });
+  stream.on('error', () => {});
+  stream.resume();
+  return stream;
+}
+
+/** However it ends. */
+async function closeOf(stream: ReturnType<typeof openStream>): Promise<void> {
+  await new Promise<void>((resolve) => void stream.on('close', () => resolve()));
+}
+
+/** The same bytes in each run. */
+function* pseudoRandomBytes(seed: number): Generator<Buffer> {
+  let state = seed;
+  const next = () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state >>> 24;
+  };
+  for (;;) yield Buffer.from(Array.from({ length: 1 + next() * 4 }, next));
+}
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+const NO_SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+
+describe('others keep their answers while a client', () => {
+  test.each([
+    ['sends bytes that mean nothing', Buffer.alloc(0)],
+    ['sends them after a right beginning of HTTP/2', Buffer.concat([PREFACE, NO_SETTINGS])],
+  ])('%s', async (_, beginning) => {
+    const east = await startEast();
+    const random = pseudoRandomBytes(1);
+    for (let round = 0; round < 100; round++) {
+      await sendAndLeave(east, Buffer.concat([beginning, random.next().value]));
+    }
+    await expectServed(east);
+  });
+
+  test('sends frames that HTTP/2 does not know, or of a length that is not theirs', async () => {
+    const east = await startEast();
+    for (let type = 0; type < 256; type += 5) {
+      const frame = Buffer.from([0, 0, 3, type, 0xff, 0, 0, 0, type % 3, 1, 2, 3]);
+      await sendAndLeave(east, Buffer.concat([PREFACE, NO_SETTINGS, frame]));
+    }
+    await expectServed(east);
+  });
+
+  test('opens 12,000 calls and never uses them: old ones make room, and that is said once', async () => {
+    const east = await startEast();
+    let closed = 0;
+    for (let connection = 0; connection < 4; connection++) {
+      const session = openSession(east);
+      await once(session, 'connect');
+      for (let count = 0; count < 3_000; count++) openStream(session).on('close', () => closed++);
+      // So that they do not all wait in this process.
+      await new Promise((resolve) => session.ping(resolve));
+      await expectServed(east);
+    }
+    await waitUntil(() => closed >= 2_000, { what: '2,000 calls to be broken off' });
+    expect(closed).toBeLessThan(4_000);
+    expect(east.log.matching(/too many calls are open/)).toHaveLength(1);
+    await expectServed(east);
+  });
+
+  test('opens 3,000 watches of health', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    await once(session, 'connect');
+    let closed = 0;
+    for (let count = 0; count < 3_000; count++) {
+      const stream = openStream(session, { ':path': '/grpc.health.v1.Health/Watch' });
+      stream.on('close', () => closed++);
+      stream.end(Buffer.alloc(5));
+    }
+    await waitUntil(() => closed >= 2_000, { what: 'old ones to be broken off' });
+    await expectServed(east);
+  });
+
+  test('resets 5,000 calls as fast as it can', async () => {
+    const east = await startEast();
+    for (let round = 0; round < 10; round++) {
+      const session = openSession(east);
+      await once(session, 'connect');
+      const ended = Array.from({ length: 500 }, () => {
+        const stream = openStream(session);
+        stream.write(grpcFrame(requestHeaders({})));
+        stream.close(constants.NGHTTP2_CANCEL);
+        return closeOf(stream);
+      });
+      await Promise.all(ended);
+      await expectServed(east);
+    }
+  });
+
+  test('begins messages of 4 MB and does not end them: what is kept of them is bounded', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    await once(session, 'connect');
+    const beginning = Buffer.alloc(5 + 4 * 1024 * 1024 - 1);
+    beginning.writeUInt32BE(4 * 1024 * 1024, 1);
+    const statuses: string[] = [];
+    const streams = Array.from({ length: 20 }, () => {
+      const stream = openStream(session);
+      const note = (headers: Readonly<Record<string, unknown>>) => {
+        if (headers['grpc-status'] !== undefined) statuses.push(String(headers['grpc-status']));
+      };
+      stream.on('response', note);
+      stream.on('trailers', note);
+      stream.write(beginning);
+      return stream;
+    });
+    await waitUntil(() => statuses.length > 0, { what: 'one to be refused', timeoutMs: 20_000 });
+    expect(new Set(statuses)).toEqual(new Set([String(status.RESOURCE_EXHAUSTED)]));
+    for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL);
+    await expectServed(east);
+  });
+
+  test('sends 10,000 headers with its call', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`x-${index}`, 'y']));
+    await closeOf(openStream(session, many));
+    await expectServed(east);
+  });
+
+  test('asks for methods and services that there are not', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    for (const path of ['/', '', '/x', `/${EXT_PROC}/`, `/${EXT_PROC}/Process/`, '/../Process', '*']) {
+      const stream = openStream(session, { ':path': path });
+      stream.end();
+      await closeOf(stream);
+    }
+    await expectServed(east);
+  });
+});
+
+test('a request with 10,000 headers is decided by its own', async () => {
+  const { envoy } = await startEast();
+  const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`x-${index}`, 'y']));
+  expect((await envoy.decide({ ...many, cookie: `${WEST_COOKIE}=1` })).decision).toBe('forward');
+});
+
+test('a message nested 10,000 deep is no trouble', async () => {
+  const { envoy } = await startEast();
+  let nested = Buffer.alloc(0);
+  for (let depth = 0; depth < 10_000; depth++) {
+    const length: number[] = [];
+    let rest = nested.length;
+    for (; rest > 127; rest = Math.floor(rest / 128)) length.push((rest % 128) + 128);
+    nested = Buffer.concat([Buffer.from([0x12, ...length, rest]), nested]);
+  }
+  const call = envoy.open();
+  call.send(nested);
+  call.end();
+  await call.ended;
+  expect((await envoy.decide({})).decision).toBe('local');
+});
+
+describe('one connection more than there may be', () => {
+  test('ends the one that has said least', async () => {
+    let crowded = 0;
+    const connections = new Connections(3, () => crowded++);
+    const server = createServer((socket) => {
+      connections.add(socket);
+      socket.on('error', () => {});
+      socket.pipe(socket);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port }: Partial<AddressInfo> = Object(server.address());
+    const open = async (text: string) => {
+      const socket = connect(port ?? 0, '127.0.0.1');
+      onTestFinished(() => void socket.destroy());
+      await once(socket, 'connect');
+      if (text !== '') {
+        socket.write(text);
+        await once(socket, 'data');
+      }
+      return socket;
+    };
+    await open('an Envoy with much to say');
+    const silent = await open('');
+    await waitUntil(async () => (await count(server)) === 2, { what: 'both to be accepted' });
+    await open('another Envoy');
+    const closed = once(silent.resume(), 'close');
+    await open('a third Envoy');
+    await closed;
+    expect(crowded).toBe(1);
+    connections.endAll();
+  });
+});
+
+async function count(server: ReturnType<typeof createServer>): Promise<number> {
+  return await new Promise((resolve, reject) =>
+    server.getConnections((error, connections) => (error === null ? resolve(connections) : reject(error))),
+  );
+}
