@@ -38,12 +38,20 @@ export async function runCli(
 /** Starts `serve` for the running test, and waits until it takes calls unless it logs too little to tell. */
 export async function startServe(
   configFile: string,
-  { args = [], env = {} }: { args?: readonly string[]; env?: Readonly<Record<string, string>> } = {},
+  {
+    args = [],
+    env = {},
+    nodeArgs = [],
+  }: {
+    args?: readonly string[];
+    env?: Readonly<Record<string, string>>;
+    nodeArgs?: readonly string[];
+  } = {},
 ): Promise<ManagedProcess> {
   const serve = new ManagedProcess({
     name: 'serve',
     command: process.execPath,
-    args: [CLI, 'serve', '--config', configFile, ...args],
+    args: [...nodeArgs, CLI, 'serve', '--config', configFile, ...args],
     env: { ...ENV, ...env },
   });
   onTestFinished(async () => void (await serve.stop('SIGKILL')));

@@ -331,3 +331,19 @@ describe('the log', () => {
     expect(await ended).toEqual([0, null]);
   });
 });
+
+test("runs under Node's permission model, with no more than its own files and its config to read", async () => {
+  const admin = await startAdmin();
+  const file = await eastFile(admin, {});
+  const configFile = await writeSiteFile(file);
+  const major = Number.parseInt(process.versions.node, 10);
+  const root = CLI.replace(/dist\/main\.js$/, '');
+  const nodeArgs = [
+    major >= 22 ? '--permission' : '--experimental-permission',
+    `--allow-fs-read=${root}${major >= 22 ? '' : '*'}`,
+    `--allow-fs-read=${configFile}`,
+  ];
+  await startServe(configFile, { nodeArgs });
+  const reply = await clientOf(String(file.listen)).decide({ cookie: `${WEST_COOKIE}=1` });
+  expect(reply.decision).toBe('forward');
+});
