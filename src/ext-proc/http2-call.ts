@@ -96,7 +96,7 @@ function onEnd(this: ServedStream): void {
 
 function onClose(this: ServedStream): void {
   this[CALL]?.close();
-  // Node lets go of a stream only when the whole heap is collected, so what hangs on it should not be much.
+  // A stream can outlive its end by far (see `replaceSessionTables`); what hangs on it shall not.
   this[CALL] = undefined;
 }
 
