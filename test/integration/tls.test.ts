@@ -126,6 +126,26 @@ describe('the ext_proc listener with TLS', () => {
     expect(String(error)).toMatch(/version/i);
   });
 
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'resumes no session of %s, which would pass by a new CA',
+    async (version) => {
+      const { config, right } = await startEast();
+      if (config.listen.kind === 'unix') throw new Error('no TLS there');
+      const { host, port } = config.listen;
+      const options = { ...right, host, port, servername: HOST_NAME, ALPNProtocols: ['h2'], maxVersion: version };
+      const first = connect(options);
+      const tickets: Buffer[] = [];
+      first.on('session', (ticket) => tickets.push(ticket));
+      // The server's first frame comes after whatever it has to say of the session.
+      await once(first, 'data');
+      const session = tickets[0] ?? first.getSession();
+      const second = connect({ ...options, ...(session === undefined ? {} : { session }) });
+      await once(second, 'data');
+      expect(second.isSessionReused()).toBe(false);
+      for (const connection of [first, second]) connection.destroy();
+    },
+  );
+
   test('stops in peace with a client connected', async () => {
     const east = await startEast();
     const client = clientOf(east, east.right);
