@@ -58,3 +58,24 @@ test("an Envoy that starts later gets the sidecar's new certificate", async () =
   await lab.ready();
   await expectDecisions();
 });
+
+test('an Envoy whose certificate is of another CA decides by itself, and the sidecar says why', async () => {
+  const other = await TestCa.create(directory, 'other-ca');
+  await other.issue('envoy');
+  await lab.east.envoy?.stop('SIGKILL');
+  await lab.east.startEnvoy();
+  const refusal = /"listen: a connection was refused: its certificate is not taken/;
+  await waitUntil(() => lab.east.sidecar().lines.some((line) => refusal.test(line)), { what: 'the refusal' });
+  await waitUntil(async () => (await lab.east.stat('cluster.site_persistence.health_check.failure')) > 0, {
+    what: "Envoy's health check to fail",
+  });
+  expect(await lab.east.stat('cluster.site_persistence.membership_healthy')).toBe(0);
+  await waitUntil(async () => (await lab.east.stat('cluster.remote_pool.membership_healthy')) === 1, {
+    what: 'the remote pool to be up',
+  });
+  const client = new Client();
+  expect((await client.ask(lab.west.url)).site).toBe('west');
+  expect(await client.ask(lab.east.url)).toMatchObject({ site: 'west', hop: 'east' });
+  client.close();
+  expect(await lab.east.stat(`${EXT_PROC}.stream_msgs_received`)).toBe(0);
+});
