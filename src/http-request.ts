@@ -1,4 +1,6 @@
-import { type Agent, request } from 'node:http';
+import { type Agent, type IncomingMessage, request } from 'node:http';
+import { request as requestOverTls } from 'node:https';
+import type { ConnectionOptions } from 'node:tls';
 import type { Address } from './config/address.ts';
 
 /** More than Envoy says of 10,000 hosts, and a bound for whatever else may answer on a port. */
@@ -10,6 +12,8 @@ export interface HttpRequest {
   readonly path: string;
   readonly timeoutMs: number;
   readonly agent?: Agent;
+  /** For HTTPS. */
+  readonly tls?: ConnectionOptions;
   readonly signal?: AbortSignal;
 }
 
@@ -31,7 +35,7 @@ export class HttpRequestError extends Error {
 
 /** One request to an address of this project's own config, over TCP or a Unix socket. @throws HttpRequestError */
 export function httpRequest(address: Address, options: HttpRequest): Promise<HttpAnswer> {
-  const { method, path, timeoutMs, agent, signal } = options;
+  const { method, path, timeoutMs, agent, tls, signal } = options;
   const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
   return new Promise((resolve, reject) => {
     const fail = (code: HttpRequestError['code'], message: string, cause?: Error) => {
@@ -40,29 +44,28 @@ export function httpRequest(address: Address, options: HttpRequest): Promise<Htt
       call.destroy();
     };
     const timer = setTimeout(() => fail('HTTP_TIMEOUT', `no answer within ${timeoutMs} ms`), timeoutMs);
-    const call = request(
-      {
-        ...target,
-        method,
-        path,
-        ...(agent === undefined ? {} : { agent }),
-        ...(signal === undefined ? {} : { signal }),
-      },
-      (response) => {
-        const parts: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (part: Buffer) => {
-          bytes += part.length;
-          if (bytes > MAX_ANSWER_BYTES) fail('HTTP_TOO_LONG', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
-          else parts.push(part);
-        });
-        response.on('error', (error) => fail('HTTP_UNREACHABLE', error.message, error));
-        response.on('end', () => {
-          clearTimeout(timer);
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() });
-        });
-      },
-    );
+    const onResponse = (response: IncomingMessage) => {
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      response.on('data', (part: Buffer) => {
+        bytes += part.length;
+        if (bytes > MAX_ANSWER_BYTES) fail('HTTP_TOO_LONG', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+        else parts.push(part);
+      });
+      response.on('error', (error) => fail('HTTP_UNREACHABLE', error.message, error));
+      response.on('end', () => {
+        clearTimeout(timer);
+        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() });
+      });
+    };
+    const what = {
+      ...target,
+      method,
+      path,
+      ...(agent === undefined ? {} : { agent }),
+      ...(signal === undefined ? {} : { signal }),
+    };
+    const call = tls === undefined ? request(what, onResponse) : requestOverTls({ ...what, ...tls }, onResponse);
     call.on('error', (error) => fail('HTTP_UNREACHABLE', reasonOf(error), error));
     call.end();
   });

@@ -1,7 +1,9 @@
-import { lstat, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, rm } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { type Address, formatAddress } from './config/address.ts';
+import type { SocketConfig } from './config/config.ts';
+import type { ListenerKey } from './config/listener-safety.ts';
 
 /** An address that could not be listened on, said with the key of the config it comes from. */
 export class ListenError extends Error {
@@ -13,14 +15,32 @@ export class ListenError extends Error {
   }
 }
 
+export interface ListenOptions {
+  /** The key of the config file that holds the address. */
+  readonly key: ListenerKey;
+  readonly address: Address;
+  /** For a Unix socket. */
+  readonly socket: SocketConfig;
+}
+
 /**
  * Lets a server listen. A Unix socket that a killed process left behind is taken over; one that somebody listens on,
  * or a file that is no socket, is not.
- * @param key the key of the config file that holds the address, such as `listen`
  * @throws ListenError when the address cannot be had
  */
-export async function listen(server: Server, key: string, address: Address): Promise<void> {
+export async function listen(server: Server, { key, address, socket }: ListenOptions): Promise<void> {
   if (address.kind === 'unix') await makeRoom(key, address, address.path);
+  await bind(server, key, address);
+  if (address.kind !== 'unix') return;
+  try {
+    await hand(address.path, socket);
+  } catch (error) {
+    server.close();
+    throw error instanceof Error ? new ListenError(key, address, whyNotHanded(error, socket), { cause: error }) : error;
+  }
+}
+
+async function bind(server: Server, key: ListenerKey, address: Address): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error) => reject(new ListenError(key, address, whyNot(error), { cause: error }));
     server.once('error', fail);
@@ -28,14 +48,38 @@ export async function listen(server: Server, key: string, address: Address): Pro
       server.off('error', fail);
       resolve();
     });
-    if (address.kind === 'unix') server.listen(address.path);
+    if (address.kind === 'unix') listenClosedToAll(server, address.path);
     else server.listen(address.port, address.host);
   });
 }
 
+/** Nobody connects before the socket has its owner and mode: it is made, which Node does at once, without a permission. */
+function listenClosedToAll(server: Server, path: string): void {
+  const before = process.umask(0o777);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(before);
+  }
+}
+
+async function hand(path: string, { mode, owner, group }: SocketConfig): Promise<void> {
+  const KEEP = -1;
+  if (owner !== null || group !== null) await chown(path, owner ?? KEEP, group ?? KEEP);
+  await chmod(path, mode);
+}
+
+function whyNotHanded(error: Error, { owner, group }: SocketConfig): string {
+  if (!('code' in error && error.code === 'EPERM')) return error.message;
+  return (
+    `no permission to give it to user ${owner ?? 'as it is'}, group ${group ?? 'as it is'} (socket): only root gives ` +
+    'away, and others only to a group that they are in'
+  );
+}
+
 const NO_DIRECTORY = 'its directory does not exist: create it first';
 
-async function makeRoom(key: string, address: Address, path: string): Promise<void> {
+async function makeRoom(key: ListenerKey, address: Address, path: string): Promise<void> {
   const found = await lstat(path).catch(() => null);
   if (found === null) {
     // Node would say that there is no permission.

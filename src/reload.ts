@@ -40,8 +40,7 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
       const config = await read();
       const keys = changedKeys(before, config);
       // Who listens elsewhere leaves the address that Envoy knows.
-      const listeners = { listen: before.listen, opsListen: before.opsListen };
-      if (keys.length > 0 && !isClosed) await apply({ ...config, ...listeners });
+      if (keys.length > 0 && !isClosed) await apply({ ...config, ...listening(before) });
       if (isClosed) return;
       sayReloaded(before, config, keys);
       counters.countReload('ok');
@@ -72,6 +71,10 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
     changes.info(`config reloaded: ${keys.join(', ')} changed`, { changed: keys });
     sayNeedsRestart('listen', before.listen, config.listen);
     sayNeedsRestart('ops_listen', before.opsListen, config.opsListen);
+    const { listenTls, opsListenTls, socket } = before;
+    for (const key of changedKeys({ ...config, listenTls, opsListenTls, socket }, config)) {
+      changes.warn(`${key} is another one in the config: that takes a restart, until then it stays as it was`);
+    }
     if (!hasSameEnvoyConfig(before, config)) {
       changes.warn('Envoy\'s own config must change with this: print it again with "site-persistence envoy"');
     }
@@ -101,4 +104,9 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
       isClosed = true;
     },
   };
+}
+
+/** What takes a restart. */
+function listening({ listen, opsListen, listenTls, opsListenTls, socket, insecure }: Config) {
+  return { listen, opsListen, listenTls, opsListenTls, socket, insecure };
 }

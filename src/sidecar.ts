@@ -1,7 +1,8 @@
 import type { Logger } from 'pino';
 import { ChangeLog } from './changes.ts';
 import { formatAddress } from './config/address.ts';
-import type { Config } from './config/config.ts';
+import type { Config, ListenTlsConfig } from './config/config.ts';
+import { type ListenerKey, listenersOf, whyExposed } from './config/listener-safety.ts';
 import { isAllLocal } from './decision/decide.ts';
 import { createDecisionLog } from './decision-log.ts';
 import { startExtProcServer } from './ext-proc/server.ts';
@@ -19,9 +20,13 @@ import { startOpsServer } from './ops/server.ts';
 import { reportSiteState, type Serving } from './ops/state.ts';
 import { packageVersion } from './package-version.ts';
 import { createReloader, type Reloader } from './reload.ts';
+import { type ServerTls, startServerTls } from './tls/server-tls.ts';
 
 export interface Sidecar {
-  /** Replaces the config in force, see {@link Reloader.reload}. No call is lost; what listens stays where it is. */
+  /**
+   * Replaces the config in force, see {@link Reloader.reload}, and reads the certificates again. No call is lost; what
+   * listens stays where it is.
+   */
   readonly reload: Reloader['reload'];
   /** Stops taking calls, lets those in flight end, and stops polling. */
   close(): Promise<void>;
@@ -29,7 +34,8 @@ export interface Sidecar {
 
 /**
  * Puts the parts together and serves until closed.
- * @throws ListenError when an address cannot be had; nothing is left running then
+ * @throws ListenError when an address cannot be had, CertificateError when its certificates can't be used; nothing is
+ * left running then
  */
 export async function startSidecar(config: Config, logger: Logger): Promise<Sidecar> {
   const service = createExtProcService();
@@ -82,6 +88,15 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
       ...{ site: generation.config.site, version, startedAtMs, serving, watched: watchedPools(generation.config) },
       ...{ health: generation.health, drain, fastPath: generation.fastPath, counters, rates, changes },
     });
+  const { listen, opsListen, socket } = config;
+  const tls: ServerTls[] = [];
+  const startTls = async (listener: ListenerKey, files: ListenTlsConfig | null) => {
+    if (files === null) return null;
+    const made = await startServerTls({ listener, files, changes, logger });
+    started.push(made);
+    tls.push(made);
+    return made;
+  };
   const started: { close(): void | Promise<void> }[] = [rates, { close: () => generation.health.close() }];
   const closeAll = async () => {
     serving = 'stopping';
@@ -92,9 +107,12 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   try {
     const metrics = createMetrics({ counters, state, version });
     const events = new EventStreams({ state, rates, changes });
-    started.push(await startOpsServer({ listen: config.opsListen, drain, state, metrics, events, logger }), drain);
+    const opsTls = await startTls('ops_listen', config.opsListenTls);
+    const extProcTls = await startTls('listen', config.listenTls);
+    const ops = { listen: opsListen, socket, tls: opsTls, drain, state, metrics, events, logger };
+    started.push(await startOpsServer(ops), drain);
     const open: typeof generation.open = (replies) => generation.open(replies);
-    const server = await startExtProcServer({ listen: config.listen, service, open, logger });
+    const server = await startExtProcServer({ listen, socket, tls: extProcTls, service, open, logger });
     // Side by side, for each may take its time: the whole stop stays under 5 s.
     started.push({ close: async () => void (await Promise.all([server.close(), generation.fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
@@ -105,11 +123,20 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     await closeAll();
     throw error;
   }
+  for (const listener of listenersOf(config)) {
+    const why = whyExposed(listener);
+    if (why !== null) logger.warn(`insecure: ${listener.key} ${formatAddress(listener.address)} ${why}`);
+  }
   logger.info(
-    { site: config.site, listen: formatAddress(config.listen), admin: describeAdmin(config.envoy.admin) },
-    `site ${config.site}: deciding on ${formatAddress(config.listen)}, not draining`,
+    { site: config.site, listen: formatAddress(listen), admin: describeAdmin(config.envoy.admin) },
+    `site ${config.site}: deciding on ${formatAddress(listen)}, not draining`,
   );
-  return { reload: reloader.reload, close: closeAll };
+  return {
+    async reload(read) {
+      await Promise.all([reloader.reload(read), ...tls.map((one) => one.reload())]);
+    },
+    close: closeAll,
+  };
 }
 
 function warnOnce(logger: Logger, message: string): () => void {

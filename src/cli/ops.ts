@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.ts';
 import { HttpRequestError, httpRequest } from '../http-request.ts';
 import { parseDrainMs } from '../ops/drain.ts';
 import { type SiteStateReport, siteStateSchema } from '../ops/state.ts';
+import { ownClient } from '../tls/own-client.ts';
 import { CommandFailed } from './command-failed.ts';
 import { describeActivity, describeHealth, describeSite } from './describe-state.ts';
 import type { CliContext } from './run.ts';
@@ -53,10 +54,10 @@ export async function undrain(target: OpsTarget, context: CliContext): Promise<v
 }
 
 async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Promise<SiteStateReport> {
-  const address = reachable(target.opsListen ?? (await loadConfig(target.configFile)).opsListen);
+  const { address, tls } = await opsListenerOf(target);
   const where = formatAddress(address);
   try {
-    const { status: httpStatus, body } = await httpRequest(address, { method, path, timeoutMs: TIMEOUT_MS });
+    const { status: httpStatus, body } = await httpRequest(address, { method, path, timeoutMs: TIMEOUT_MS, ...tls });
     if (httpStatus === 400 || httpStatus === 403) {
       throw new CommandFailed(`the sidecar at ${where} refused: ${body.split('\n', 1)[0]}`);
     }
@@ -73,6 +74,14 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
     }
     throw new CommandFailed(`what answers at ${where} (ops_listen) is no sidecar`, { cause: error });
   }
+}
+
+async function opsListenerOf({ configFile, opsListen }: OpsTarget) {
+  // Without TLS whatever the config says, which may not be there.
+  if (opsListen?.kind === 'unix') return { address: opsListen, tls: {} };
+  const config = await loadConfig(configFile);
+  const address = reachable(opsListen ?? config.opsListen);
+  return { address, tls: config.opsListenTls === null ? {} : { tls: await ownClient(config.opsListenTls) } };
 }
 
 /** A listener on every address is reached by loopback. */

@@ -4,6 +4,7 @@ import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen.ts';
 import { packageVersion } from '../package-version.ts';
 import { keepHeapSmall } from '../small-heap.ts';
+import { CertificateError } from '../tls/certificates.ts';
 import { CommandFailed } from './command-failed.ts';
 import type { OpsTarget } from './ops.ts';
 import { UsageError } from './usage-error.ts';
@@ -58,8 +59,8 @@ function createProgram(context: CliContext): Command {
     .addHelpText(
       'after',
       `
-SIGHUP reloads the config: no call is lost, a bad file is refused in the log and the old config stays. Only listen and
-ops_listen take a restart.
+SIGHUP reloads the config: no call is lost, a bad file is refused in the log and the old config stays. Only what
+listens takes a restart. Certificates are read again whenever their files change.
 
 LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which logs decisions.`,
     )
@@ -187,7 +188,7 @@ function addressOption(flag: string, value: string | undefined) {
 }
 
 function report(error: unknown, context: CliContext): number {
-  if (error instanceof ConfigError || error instanceof UsageError) {
+  if (error instanceof ConfigError || error instanceof UsageError || error instanceof CertificateError) {
     context.stderr.write(`${error.message}\n`);
     return EXIT_WRONG_USE;
   }

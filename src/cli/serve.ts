@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import type { Logger } from 'pino';
-import type { Address } from '../config/address.ts';
+import { type Address, formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
+import { listenersOf, whyUnsafe } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogger } from '../logger.ts';
@@ -44,8 +45,15 @@ export async function serve(options: ServeOptions, context: CliContext): Promise
 }
 
 async function readConfig({ configFile, listen, opsListen }: ServeOptions): Promise<Config> {
-  const config = await loadConfig(configFile);
-  return { ...config, listen: listen ?? config.listen, opsListen: opsListen ?? config.opsListen };
+  const file = await loadConfig(configFile);
+  const config = { ...file, listen: listen ?? file.listen, opsListen: opsListen ?? file.opsListen };
+  // Of those from the file it is known.
+  for (const listener of listenersOf(config)) {
+    const why = whyUnsafe(listener, config.insecure);
+    const flag = listener.key === 'listen' ? '--listen' : '--ops-listen';
+    if (why !== null) throw new UsageError(`${flag}: ${JSON.stringify(formatAddress(listener.address))} ${why}`);
+  }
+  return config;
 }
 
 async function watchConfig(file: string, onChange: () => void, logger: Logger): Promise<FileWatch> {

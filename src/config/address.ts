@@ -62,6 +62,11 @@ export function formatAddress(address: Address): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+/** Whether what listens on this host is reached from this machine only. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 /** Whether the host needs no name lookup. */
 export function isIpAddress(host: string): boolean {
   return isIP(host) !== 0;

@@ -5,6 +5,12 @@ export interface Config {
   readonly site: string;
   readonly listen: Address;
   readonly opsListen: Address;
+  /** Null: without TLS. */
+  readonly listenTls: ListenTlsConfig | null;
+  readonly opsListenTls: ListenTlsConfig | null;
+  readonly socket: SocketConfig;
+  /** Listeners that others can reach may be without TLS. */
+  readonly insecure: boolean;
   readonly statusUri: string;
   readonly onOwnerDown: OnOwnerDown;
   readonly bothCookies: BothCookies;
@@ -12,6 +18,23 @@ export interface Config {
   readonly localPool: LocalPoolConfig;
   readonly remotePools: readonly RemotePoolConfig[];
   readonly envoy: EnvoyConfig;
+}
+
+/** TLS of a listener. Who connects must have a certificate, too. */
+export interface ListenTlsConfig {
+  /** The server's certificate, with those between it and its CA. */
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** The CAs whose certificates are taken from clients. */
+  readonly clientCaFile: string;
+}
+
+/** The Unix sockets that the sidecar listens on. */
+export interface SocketConfig {
+  readonly mode: number;
+  /** A user's number; null: as the sidecar runs. */
+  readonly owner: number | null;
+  readonly group: number | null;
 }
 
 /** What happens to a session whose owner is down. */
@@ -81,6 +104,8 @@ export interface EnvoyConfig {
   /** Null where the operator brings their own Envoy config. */
   readonly listen: TcpAddress | null;
   readonly sidecars: readonly Address[];
+  /** How Envoy speaks to them; null: without TLS. */
+  readonly sidecarTls: TlsConfig | null;
   readonly version: EnvoyVersion;
   readonly fastPath: boolean;
 }

@@ -62,6 +62,12 @@ function missingForRendering(config: Config): PathProblem[] {
     need(['remote_pools', index, 'servers'], pool.servers.length === 0, '[west.example.com:443]');
   });
   need(['envoy', 'listen'], config.envoy.listen === null, '0.0.0.0:8080');
+  if (config.listenTls !== null) {
+    const tls = config.envoy.sidecarTls;
+    const example = '{ sni: sidecar.example.com, ca_file: ca.pem, cert_file: envoy.pem, key_file: envoy.key }';
+    need(['envoy', 'sidecar_tls'], tls === null, example);
+    need(['envoy', 'sidecar_tls', 'cert_file'], tls !== null && tls.certFile === null, '/etc/envoy/envoy.pem');
+  }
   return problems;
 }
 

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { type Address, formatAddress, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
-import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
+import { type Config, type CookieConfig, ENVOY_VERSIONS, type ListenTlsConfig, type TlsConfig } from './config.ts';
 import { parseDurationMs } from './duration.ts';
+import { type Listener, whyUnsafe } from './listener-safety.ts';
 
 /** The decision keeps the cookies of a request as bits of a small integer, and a reply for each set of them. */
 const MAX_REMOTE_POOLS = 8;
@@ -157,6 +158,25 @@ const tls = mapping({
     keyFile: value.key_file,
   }));
 
+const listenTls = mapping({ cert_file: filePath, key_file: filePath, client_ca_file: filePath }).transform((value) => ({
+  certFile: value.cert_file,
+  keyFile: value.key_file,
+  clientCaFile: value.client_ca_file,
+}));
+
+// YAML reads an unquoted 0660 as the decimal number 660; only the text is accepted.
+const SOCKET_MODE = 'must be octal, quoted, and let the owner read and write, such as "0660"';
+const socketMode = z
+  .string({ error: SOCKET_MODE })
+  .regex(/^0[67][0-7]{2}$/, { error: SOCKET_MODE })
+  .transform((value) => Number.parseInt(value, 8));
+const userNumber = z
+  .int({ error: 'must be a number: see "id"' })
+  .min(0, { error: 'must be a number: see "id"' })
+  .max(0xffff_fffe, { error: 'is too big' })
+  .nullable()
+  .default(null);
+
 const remotePool = mapping({
   site: siteName,
   cluster: clusterName,
@@ -199,6 +219,7 @@ const envoy = mapping({
   admin: adminAddress.prefault('http://127.0.0.1:9901'),
   listen: tcpAddress.nullable().default(null),
   sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
+  sidecar_tls: tls.nullable().default(null),
   version: envoyVersion.default('1.40'),
   fast_path: z.boolean().default(false),
 });
@@ -208,6 +229,10 @@ export const configSchema = mapping({
   site: siteName,
   listen: address.prefault('127.0.0.1:9002'),
   ops_listen: address.prefault('127.0.0.1:9003'),
+  listen_tls: listenTls.nullable().default(null),
+  ops_listen_tls: listenTls.nullable().default(null),
+  socket: mapping({ mode: socketMode.prefault('0660'), owner: userNumber, group: userNumber }).prefault({}),
+  insecure: z.boolean().default(false),
   status_uri: uriPath.default('/local_pool_status'),
   on_owner_down: z.enum(['adopt', 'keep', 'refuse']).default('adopt'),
   both_cookies: z.enum(['remote', 'local']).default('remote'),
@@ -221,12 +246,18 @@ export const configSchema = mapping({
 })
   .superRefine(refuseDuplicates)
   .superRefine(refuseSharedListeners)
+  .superRefine(refuseUnsafeListeners)
+  .superRefine(refuseLonelySidecarTls)
   .transform((file): Config => {
     const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
     return {
       site: file.site,
       listen: file.listen,
       opsListen: file.ops_listen,
+      listenTls: file.listen_tls,
+      opsListenTls: file.ops_listen_tls,
+      socket: file.socket,
+      insecure: file.insecure,
       statusUri: file.status_uri,
       onOwnerDown: file.on_owner_down,
       bothCookies: file.both_cookies,
@@ -237,6 +268,7 @@ export const configSchema = mapping({
         admin: file.envoy.admin,
         listen: file.envoy.listen,
         sidecars,
+        sidecarTls: file.envoy.sidecar_tls,
         version: file.envoy.version,
         fastPath: file.envoy.fast_path,
       },
@@ -299,4 +331,39 @@ function refuseSharedListeners(file: Listeners, context: z.RefinementCtx): void 
       context.addIssue({ code: 'custom', path, message, input: written });
     }
   }
+}
+
+interface ListenersWithTls {
+  readonly listen: Address;
+  readonly ops_listen: Address;
+  readonly listen_tls: ListenTlsConfig | null;
+  readonly ops_listen_tls: ListenTlsConfig | null;
+  readonly insecure: boolean;
+}
+
+function refuseUnsafeListeners(file: ListenersWithTls, context: z.RefinementCtx): void {
+  const listeners: readonly Listener[] = [
+    { key: 'listen', address: file.listen, tls: file.listen_tls },
+    { key: 'ops_listen', address: file.ops_listen, tls: file.ops_listen_tls },
+  ];
+  for (const listener of listeners) {
+    const message = whyUnsafe(listener, file.insecure);
+    if (message === null) continue;
+    context.addIssue({ code: 'custom', path: [listener.key], message, input: formatAddress(listener.address) });
+  }
+}
+
+interface Sidecars {
+  readonly listen_tls: ListenTlsConfig | null;
+  readonly envoy: { readonly sidecars?: readonly Address[] | undefined; readonly sidecar_tls: TlsConfig | null };
+}
+
+/** Envoy would reach no sidecar, and no request would be decided. */
+function refuseLonelySidecarTls({ listen_tls, envoy }: Sidecars, context: z.RefinementCtx): void {
+  if (envoy.sidecar_tls === null) return;
+  const refuse = (message: string) => context.addIssue({ code: 'custom', path: ['envoy', 'sidecar_tls'], message });
+  if (listen_tls === null) refuse('needs listen_tls: without it the sidecars have no TLS');
+  // One cluster holds all sidecars, so there is TLS for each or for none.
+  const socket = envoy.sidecars?.find(({ kind }) => kind === 'unix');
+  if (socket !== undefined) refuse(`has no use for ${formatAddress(socket)}: a Unix socket has no TLS`);
 }

@@ -1,5 +1,5 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, RemotePoolConfig, TlsConfig } from '../config/config.ts';
+import type { Config, EnvoyConfig, RemotePoolConfig, TlsConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER } from '../headers.ts';
@@ -20,7 +20,7 @@ export function renderClusters(config: Config): JsonObject[] {
     localCluster(config),
     ...config.remotePools.map((pool) => remoteCluster(config, pool)),
     ...(canStandIn(config) ? [...config.remotePools.map(fallbackCluster), standInCluster()] : []),
-    sidecarCluster(config.envoy.sidecars),
+    sidecarCluster(config.envoy),
   ];
 }
 
@@ -145,7 +145,7 @@ function standInCluster(): JsonObject {
   };
 }
 
-function sidecarCluster(sidecars: readonly Address[]): JsonObject {
+function sidecarCluster({ sidecars, sidecarTls }: EnvoyConfig): JsonObject {
   return {
     name: SIDECAR_CLUSTER,
     ...endpoints(SIDECAR_CLUSTER, sidecars),
@@ -171,6 +171,7 @@ function sidecarCluster(sidecars: readonly Address[]): JsonObject {
         { explicit_http_config: { http2_protocol_options: {} } },
       ),
     },
+    ...(sidecarTls === null ? {} : { transport_socket: tlsSocket(sidecarTls, { alpn_protocols: ['h2'] }) }),
   };
 }
 
@@ -225,7 +226,8 @@ export function renderAddress(address: Address | TcpAddress): JsonObject {
   return { socket_address: { address: address.host, port_value: address.port } };
 }
 
-function tlsSocket(tls: TlsConfig): JsonObject {
+/** @param more of the `common_tls_context` */
+function tlsSocket(tls: TlsConfig, more: JsonObject = {}): JsonObject {
   const certificate =
     tls.certFile === null || tls.keyFile === null
       ? {}
@@ -237,6 +239,7 @@ function tlsSocket(tls: TlsConfig): JsonObject {
     typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
       sni: tls.sni,
       common_tls_context: {
+        ...more,
         ...certificate,
         validation_context: {
           trusted_ca:

@@ -1,11 +1,13 @@
 import { constants } from 'node:http2';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, type ServerDuplexStream, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
+import type { SocketConfig } from '../config/config.ts';
 import { listen } from '../listen.ts';
 import { createLogLimit } from '../log-limit.ts';
+import { createHandshakes, type ServerTls } from '../tls/server-tls.ts';
 import { logConnections } from './connection-log.ts';
 import { Connections } from './connections.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
@@ -30,6 +32,9 @@ const MAX_OTHER_CALLS = 1_000;
 
 export interface ExtProcServerOptions {
   readonly listen: Address;
+  readonly socket: SocketConfig;
+  /** Null: without TLS. */
+  readonly tls: ServerTls | null;
   readonly service: ExtProcService;
   /** Called for each stream. */
   readonly open: (replies: ReplyStream) => ProcessStream;
@@ -48,7 +53,7 @@ export interface ExtProcServer {
  * @throws ListenError when the address cannot be had
  */
 export async function startExtProcServer(options: ExtProcServerOptions): Promise<ExtProcServer> {
-  const { service, logger } = options;
+  const { service, tls, logger } = options;
   const onError = (error: unknown) => logger.error({ err: error }, 'a decision failed unexpectedly');
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
@@ -79,6 +84,8 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
     return false;
   });
   watchSessions(server, replaceSessionTables);
+  const serve = (connection: Socket) => http2.injectConnection(connection);
+  const begin = tls === null ? serve : createHandshakes(tls, serve);
   let isAccepting = false;
   const listener = createServer({ noDelay: true }, (connection) => {
     if (!isAccepting) {
@@ -86,13 +93,13 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       return;
     }
     connections.add(connection);
-    http2.injectConnection(connection);
+    begin(connection);
   });
   onFirstStreamReset(server, (errorCode) => {
     logger.warn({ errorCode }, `Envoy ends its ext_proc streams by reset: ${resetAdvice(allowance)}`);
   });
   const connectionLog = logConnections(server, options.listen, logger);
-  await listen(listener, 'listen', options.listen);
+  await listen(listener, { key: 'listen', address: options.listen, socket: options.socket });
 
   return {
     acceptCalls() {

@@ -1,16 +1,23 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { type Address, formatAddress } from '../config/address.ts';
+import { type Address, isLoopback } from '../config/address.ts';
+import type { SocketConfig } from '../config/config.ts';
 import { listen } from '../listen.ts';
 import type { Metrics } from '../metrics/registry.ts';
+import type { ServerTls } from '../tls/server-tls.ts';
 import { type Drain, parseDrainMs } from './drain.ts';
 import { type EventStreams, MAX_EVENT_STREAMS } from './event-streams.ts';
 import { readPageFiles } from './page-files.ts';
-import { whyRefused } from './request-guard.ts';
+import { type Reach, whyRefused } from './request-guard.ts';
 import type { SiteStateReport } from './state.ts';
 
 export interface OpsServerOptions {
   readonly listen: Address;
+  readonly socket: SocketConfig;
+  /** Null: without TLS, and so without authentication. */
+  readonly tls: ServerTls | null;
   readonly drain: Drain;
   readonly state: () => SiteStateReport;
   readonly metrics: Metrics;
@@ -45,50 +52,57 @@ const SECURITY_HEADERS = {
 const ROUTES = 'GET /, /metrics, /livez, /readyz, /api/state and /events, POST /drain?for=30m and /undrain';
 
 /**
- * The operator's listener: the status page, metrics, probes, the state as JSON and as events, drain and undrain. It has
- * no authentication, so it belongs on loopback or a Unix socket.
+ * The operator's listener: the status page, metrics, probes, the state as JSON and as events, drain and undrain. Without
+ * TLS it has no authentication, so it belongs on loopback or a Unix socket.
  * @throws ListenError when the address cannot be had
  */
 export async function startOpsServer(options: OpsServerOptions): Promise<OpsServer> {
-  const { listen: address, logger, events } = options;
+  const { listen: address, socket, tls, logger, events } = options;
   const answer = createAnswer(options);
-  const server = createServer((request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     request.resume();
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     answer(request, response).catch((error: unknown) => {
       logger.error({ err: error }, `the ops listener could not answer ${request.method} ${request.url}`);
       response.destroy();
     });
+  };
+  const server = tls === null ? createServer(onRequest) : createOverTls(tls, onRequest);
+  const connections = new Set<Socket>();
+  server.on('connection', (connection: Socket) => {
+    connections.add(connection);
+    connection.once('close', () => connections.delete(connection));
   });
-  await listen(server, 'ops_listen', address);
-  if (!isLoopback(address)) {
-    logger.warn(
-      `ops_listen ${formatAddress(address)} is not loopback: whoever reaches it can drain this site; ` +
-        'keep others out, or listen on 127.0.0.1 or a Unix socket',
-    );
-  }
+  await listen(server, { key: 'ops_listen', address, socket });
   return {
     async close() {
       events.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
-        server.closeAllConnections();
+        // Node's closeAllConnections() would leave those in the middle of a handshake.
+        for (const connection of connections) connection.destroy();
       });
     },
   };
 }
 
+function createOverTls(tls: ServerTls, onRequest: (request: IncomingMessage, response: ServerResponse) => void) {
+  const server = createTlsServer(tls.options, onRequest);
+  tls.attach(server);
+  return server;
+}
+
 type Answer = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
-function createAnswer({ listen: address, drain, state, metrics, events }: OpsServerOptions): Answer {
+function createAnswer(options: OpsServerOptions): Answer {
+  const { drain, state, metrics, events } = options;
   const pageFiles = readPageFiles();
-  // A Unix socket is reached by no browser, and whatever its client calls it is right.
-  const isOnLoopback = address.kind === 'tcp' && isLoopback(address);
+  const reach = reachOf(options);
 
   return async function answer(request, response) {
     const url = parseUrl(request.url ?? '/');
     if (url === null) return sendText(response, 400, 'not a path');
-    const refusal = whyRefused(request, isOnLoopback);
+    const refusal = whyRefused(request, reach);
     if (refusal !== null) return sendText(response, 403, refusal);
     // HEAD is GET without the body, which Node leaves out.
     const route = `${request.method === 'HEAD' ? 'GET' : request.method} ${url.pathname}`;
@@ -154,8 +168,8 @@ function send(response: ServerResponse, status: number, type: string, body: stri
   response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
 }
 
-function isLoopback(address: Address): boolean {
-  if (address.kind === 'unix') return true;
-  const { host } = address;
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+function reachOf({ listen: address, tls }: OpsServerOptions): Reach {
+  if (tls !== null) return 'tls';
+  // A Unix socket is reached by no browser, and whatever its client calls it is right.
+  return address.kind === 'tcp' && isLoopback(address.host) ? 'loopback' : 'network';
 }

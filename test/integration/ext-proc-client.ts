@@ -12,6 +12,7 @@ import { service as healthService } from 'grpc-health-check';
 import { z } from 'zod';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { type Address, formatAddress } from '../../src/config/address.ts';
+import { type ClientFiles, HOST_NAME } from '../support/certificates.ts';
 
 export const EXT_PROC = 'envoy.service.ext_proc.v3.ExternalProcessor';
 
@@ -108,8 +109,11 @@ export type Sent = object | Buffer;
 export class ExtProcClient {
   readonly #client: GrpcClient;
 
-  constructor(listen: Address) {
-    this.#client = new GrpcClient(formatAddress(listen), credentials.createInsecure(), {
+  constructor(listen: Address, tls?: Partial<ClientFiles>) {
+    const { ca = null, key = null, cert = null } = tls ?? {};
+    const channel = tls === undefined ? credentials.createInsecure() : credentials.createSsl(ca, key, cert);
+    this.#client = new GrpcClient(formatAddress(listen), channel, {
+      ...(tls === undefined ? {} : { 'grpc.ssl_target_name_override': HOST_NAME }),
       // A channel of its own: what happens to the connection of one test is not seen by another.
       'grpc.use_local_subchannel_pool': 1,
       'grpc.initial_reconnect_backoff_ms': 20,

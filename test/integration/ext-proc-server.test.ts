@@ -607,7 +607,7 @@ describe('an address that another process has', () => {
 
   test('an address of another machine is said so', async () => {
     const [port] = await freePorts(1);
-    const { started } = await start({ listen: `192.0.2.1:${port}` });
+    const { started } = await start({ listen: `192.0.2.1:${port}`, insecure: true });
     expect(await refusal(started)).toMatch(/this machine has no such address$/);
   });
 

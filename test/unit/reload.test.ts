@@ -75,6 +75,20 @@ test('a changed address comes into force with nothing, and is said again at the 
   expect(applied.map(({ opsListen }) => opsListen)).toEqual([read('').opsListen, read('').opsListen]);
 });
 
+test('TLS and sockets stay as they were until a restart, which is said', async () => {
+  const { reloader, applied, finish, lines } = reloading();
+  const tls = 'ops_listen_tls: { cert_file: c, key_file: k, client_ca_file: a }\n';
+  const done = reloader.reload(async () => read(`${tls}socket: { mode: "0600" }\nboth_cookies: local\n`));
+  await finish();
+  await done;
+  expect(lines().slice(1)).toEqual([
+    'warn ops_listen_tls is another one in the config: that takes a restart, until then it stays as it was',
+    'warn socket.mode is another one in the config: that takes a restart, until then it stays as it was',
+  ]);
+  const { opsListenTls, socket } = read('');
+  expect(applied).toEqual([{ ...read('both_cookies: local\n'), opsListenTls, socket }]);
+});
+
 test('nothing is put in force where nothing changed, which is said', async () => {
   const { reloader, applied, results, lines } = reloading();
   await reloader.reload(async () => read('listen: 127.0.0.1:9002\n'));

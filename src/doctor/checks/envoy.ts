@@ -1,3 +1,4 @@
+import { isLoopback } from '../../config/address.ts';
 import { ENVOY_VERSIONS, type EnvoyVersion } from '../../config/config.ts';
 import { hasPriorityGroups, hasSafeGracefulClose } from '../../envoy-config/versions.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../../ext-proc/graceful-close-flag.ts';
@@ -135,10 +136,6 @@ function adminAddress({ snapshot, expected, config }: Facts): Verdict[] {
   const mend = yaml('in the bootstrap (and in envoy.admin of the config file):', safe);
   const text = `${where} can be reached from other machines: who reaches it can stop Envoy and read its config`;
   return [isPrivate(host) ? warn(text, mend) : wrong(text, mend)];
-}
-
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === '::1' || host === 'localhost' || host.startsWith('::ffff:127.');
 }
 
 /** RFC 1918, link-local, and IPv6's unique local addresses. */

@@ -1,6 +1,6 @@
 import { EXT_PROC_SERVICE } from '../../ext-proc/service-name.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
-import { HTTP_PROTOCOL_OPTIONS } from '../extension-types.ts';
+import { HTTP_PROTOCOL_OPTIONS, UPSTREAM_TLS } from '../extension-types.ts';
 import { type Facts, formatSidecar } from '../facts.ts';
 import { type Mend, ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, entriesAt, listAt, pick, textAt, typeOf } from '../json.ts';
@@ -14,6 +14,7 @@ export const SIDECAR_CHECKS: CheckGroup = {
     { name: 'cluster', run: (facts) => eachCluster(facts, addresses) },
     { name: 'answering', run: (facts) => eachCluster(facts, answering) },
     { name: 'HTTP/2', run: (facts) => eachCluster(facts, http2) },
+    { name: 'TLS', run: (facts) => eachCluster(facts, tls) },
     { name: 'circuit breaker', run: (facts) => eachCluster(facts, circuitBreaker) },
     { name: 'health check', run: (facts) => eachCluster(facts, healthCheck) },
     { name: 'panic threshold', run: (facts) => eachCluster(facts, panicThreshold) },
@@ -76,6 +77,25 @@ function http2({ snapshot, expected }: Facts, cluster: string): Verdict {
     `${cluster} does not speak HTTP/2, and so no gRPC`,
     yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options')),
   );
+}
+
+function tls({ snapshot, expected, config }: Facts, cluster: string): Verdict {
+  const settings = snapshot.clusters.get(cluster);
+  if (listAt(settings, 'transport_socket_matches').length > 0) {
+    return unchecked(`${cluster} has transport_socket_matches: see that they are right for its hosts`);
+  }
+  const hasTls = typeOf(at(settings, 'transport_socket', 'typed_config')) === UPSTREAM_TLS;
+  const needsTls = config.listenTls !== null;
+  if (hasTls === needsTls) return ok(needsTls ? `${cluster} speaks TLS` : `${cluster} speaks no TLS, as the sidecar`);
+  if (hasTls) {
+    const mend = steps(`in cluster ${cluster}:`, 'take transport_socket away, or set listen_tls in the config file');
+    return wrong(`${cluster} speaks TLS and the sidecar does not, so no request is decided`, mend);
+  }
+  const text = `${cluster} does not speak TLS as listen_tls asks for, so no request is decided`;
+  if (config.envoy.sidecarTls === null) {
+    return wrong(text, steps('in the config file:', 'set envoy.sidecar_tls, and ask again'));
+  }
+  return wrong(text, yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'transport_socket')));
 }
 
 /** At Envoy's default of 1,024, a burst of 1,500 requests had 476 that nobody decided. */

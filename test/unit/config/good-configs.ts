@@ -13,6 +13,9 @@ remote_pools:
 export const EVERY_KEY = `site: east-1
 listen: unix:/run/site-persistence/ext_proc.sock
 ops_listen: "[::1]:9103"
+ops_listen_tls: { cert_file: /etc/ops.pem, key_file: /etc/ops.key, client_ca_file: /etc/ops-ca.pem }
+socket: { mode: "0600", owner: 1000, group: 1001 }
+insecure: true
 status_uri: /status/of/local_pool
 on_owner_down: keep
 both_cookies: local

@@ -16,6 +16,10 @@ const MINIMAL_CONFIG: Config = {
   site: 'east',
   listen: { kind: 'tcp', host: '127.0.0.1', port: 9002 },
   opsListen: { kind: 'tcp', host: '127.0.0.1', port: 9003 },
+  listenTls: null,
+  opsListenTls: null,
+  socket: { mode: 0o660, owner: null, group: null },
+  insecure: false,
   statusUri: '/local_pool_status',
   onOwnerDown: 'adopt',
   bothCookies: 'remote',
@@ -42,10 +46,24 @@ const MINIMAL_CONFIG: Config = {
     admin: { kind: 'tcp', host: '127.0.0.1', port: 9901 },
     listen: null,
     sidecars: [{ kind: 'tcp', host: '127.0.0.1', port: 9002 }],
+    sidecarTls: null,
     version: '1.40',
     fastPath: false,
   },
 };
+
+const WITH_TLS = `${MINIMAL}listen_tls: { cert_file: /c.pem, key_file: /c.key, client_ca_file: /ca.pem }
+envoy:
+  listen: 127.0.0.1:8080
+  sidecar_tls: { sni: sidecar.test, ca_file: /ca.pem, cert_file: /e.pem, key_file: /e.key }
+`;
+
+/** A file that starts as {@link MINIMAL}, with the servers of each pool. */
+function withServers(file: string): string {
+  return file
+    .replace('cookie: KVAAVROI\n', 'cookie: KVAAVROI\n  servers: [127.0.0.1:3001]\n')
+    .replace('cookie: DDVHSLLQ\n', 'cookie: DDVHSLLQ\n    servers: [127.0.0.1:81]\n');
+}
 
 const MINIMAL_AS_JSON = {
   site: 'east',
@@ -84,6 +102,10 @@ describe('parseConfig() reads', () => {
       site: 'east-1',
       listen: { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
       opsListen: { kind: 'tcp', host: '::1', port: 9103 },
+      listenTls: null,
+      opsListenTls: { certFile: '/etc/ops.pem', keyFile: '/etc/ops.key', clientCaFile: '/etc/ops-ca.pem' },
+      socket: { mode: 0o600, owner: 1000, group: 1001 },
+      insecure: true,
       statusUri: '/status/of/local_pool',
       onOwnerDown: 'keep',
       bothCookies: 'local',
@@ -137,6 +159,7 @@ describe('parseConfig() reads', () => {
           { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
           { kind: 'tcp', host: '127.0.0.1', port: 9102 },
         ],
+        sidecarTls: null,
         version: '1.36',
         fastPath: true,
       },
@@ -171,6 +194,23 @@ describe('parseConfig() reads', () => {
     expect(parseConfig(MINIMAL + more.join(''), 'site.yaml').remotePools).toHaveLength(8);
   });
 
+  test('TLS to the sidecar, as Envoy and the sidecar need it', () => {
+    const { listenTls, envoy } = parseConfig(WITH_TLS, 'site.yaml');
+    expect(listenTls).toEqual({ certFile: '/c.pem', keyFile: '/c.key', clientCaFile: '/ca.pem' });
+    expect(envoy.sidecarTls).toEqual({ sni: 'sidecar.test', caFile: '/ca.pem', certFile: '/e.pem', keyFile: '/e.key' });
+  });
+
+  test.each([
+    ['127.0.0.1', 'localhost', '127.9.8.7'].map((host) => `listen: ${host}:9002\n`),
+    ['listen: "[::1]:9002"\n', 'ops_listen: unix:/run/ops.sock\n', 'listen: "[::ffff:127.0.0.1]:9002"\n'],
+    [
+      'listen: 0.0.0.0:9002\ninsecure: true\n',
+      'ops_listen: 10.0.0.1:9003\nops_listen_tls: { cert_file: c, key_file: k, client_ca_file: a }\n',
+    ],
+  ])('a listener that is safe, or said to be insecure: %s', (...files) => {
+    for (const file of files) expect(() => parseConfig(MINIMAL + file, 'site.yaml')).not.toThrow();
+  });
+
   test("the file's listen as the one sidecar, unless there are others", () => {
     const listen = `${MINIMAL}listen: unix:/run/x.sock\n`;
     expect(parseConfig(listen, 'f').envoy.sidecars).toEqual([{ kind: 'unix', path: '/run/x.sock' }]);
@@ -186,6 +226,18 @@ describe('parseConfig() for rendering an Envoy config', () => {
       { line: 1, message: expect.stringContaining('envoy.listen: is missing') },
       { line: 2, message: expect.stringContaining('local_pool.servers: is missing') },
       { line: 6, message: expect.stringContaining('remote_pools[0].servers: is missing') },
+    ]);
+  });
+
+  test("needs Envoy's certificate for a sidecar with TLS", () => {
+    const file = withServers(WITH_TLS);
+    expect(() => parseConfig(file, 'site.yaml', 'rendering')).not.toThrow();
+    const missing = (text: string) => problemsOf(() => parseConfig(text, 'site.yaml', 'rendering'));
+    expect(missing(file.replace(/ {2}sidecar_tls: .*\n/, ''))).toEqual([
+      { line: 12, message: expect.stringContaining('envoy.sidecar_tls: is missing: an Envoy config needs it') },
+    ]);
+    expect(missing(file.replace(', cert_file: /e.pem, key_file: /e.key', ''))).toEqual([
+      { line: 14, message: expect.stringContaining('envoy.sidecar_tls.cert_file: is missing') },
     ]);
   });
 

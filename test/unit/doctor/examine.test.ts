@@ -174,7 +174,7 @@ test("a filter that asks by Google's gRPC client is found, and its cluster canno
   delete service.envoy_grpc;
   service.google_grpc = { target_uri: '127.0.0.1:9002' };
   const troubles = troublesOf(envoy);
-  expect(troubles).toHaveLength(7);
+  expect(troubles).toHaveLength(8);
   expect(troubles[0]).toBe("unchecked cluster: Google's gRPC client (google_grpc) has no cluster: use envoy_grpc");
 });
 
@@ -319,3 +319,17 @@ function replaceAt(answers: AdminAnswers, position: number, value: unknown): voi
   visit(answers, 0);
   places[position % places.length]?.();
 }
+
+test('TLS to the sidecars must be as the sidecars have it', () => {
+  const listenTls = { certFile: '/c.pem', keyFile: '/c.key', clientCaFile: '/ca.pem' };
+  const sidecarTls = { sni: 'sidecar.test', caFile: '/ca.pem', certFile: '/e.pem', keyFile: '/e.key' };
+  const withTls = { ...CONFIG, listenTls, envoy: { ...CONFIG.envoy, sidecarTls } };
+  expect(troublesOf(fakeEnvoy(withTls), withTls)).toEqual([]);
+  expect(troublesOf(fakeEnvoy(), withTls)).toEqual([
+    'wrong TLS: site_persistence does not speak TLS as listen_tls asks for, so no request is decided',
+  ]);
+  expect(troublesOf(fakeEnvoy(), { ...CONFIG, listenTls })).toHaveLength(1);
+  expect(troublesOf(fakeEnvoy(withTls), CONFIG)).toEqual([
+    'wrong TLS: site_persistence speaks TLS and the sidecar does not, so no request is decided',
+  ]);
+});

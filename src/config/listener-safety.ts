@@ -1,0 +1,44 @@
+import { type Address, isLoopback } from './address.ts';
+import type { Config, ListenTlsConfig } from './config.ts';
+
+/** The listeners, by their key in the config file. */
+export type ListenerKey = 'listen' | 'ops_listen';
+
+export interface Listener {
+  readonly key: ListenerKey;
+  readonly address: Address;
+  readonly tls: ListenTlsConfig | null;
+}
+
+/** What others can do with a listener that they reach. */
+const HARM: Readonly<Record<ListenerKey, string>> = {
+  listen: 'whoever reaches it can keep it busy, and whoever is on the way reads the cookies of each request',
+  ops_listen: 'whoever reaches it can drain this site',
+};
+
+export function listenersOf({ listen, listenTls, opsListen, opsListenTls }: Config): readonly Listener[] {
+  return [
+    { key: 'listen', address: listen, tls: listenTls },
+    { key: 'ops_listen', address: opsListen, tls: opsListenTls },
+  ];
+}
+
+/**
+ * Why a listener may not be as it is, and what to do about it, to be read after its address; null where it is fine.
+ * @param insecure whether one that others can reach may be without TLS
+ */
+export function whyUnsafe(listener: Listener, insecure: boolean): string | null {
+  const { key, address, tls } = listener;
+  if (address.kind === 'unix' && tls !== null) {
+    return `is a Unix socket, which has no TLS: remove ${key}_tls, or write host:port`;
+  }
+  const why = whyExposed(listener);
+  if (why === null || insecure) return null;
+  return `${why}; write 127.0.0.1 or a Unix socket, set ${key}_tls, or say insecure: true where others can't reach it`;
+}
+
+/** What is to be feared of a listener that others than this machine reach without a certificate; null where it is none. */
+export function whyExposed({ key, address, tls }: Listener): string | null {
+  if (address.kind === 'unix' || isLoopback(address.host) || tls !== null) return null;
+  return `is not loopback and has no TLS: ${HARM[key]}`;
+}

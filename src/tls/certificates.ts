@@ -1,0 +1,118 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
+import type { ListenTlsConfig } from '../config/config.ts';
+import { printable } from '../config/config-error.ts';
+import type { ListenerKey } from '../config/listener-safety.ts';
+
+/** A certificate or key that can't be used; the message says which file of which key of the config, why, and the mend. */
+export class CertificateError extends Error {
+  readonly code = 'CERTIFICATE_INVALID';
+
+  constructor(file: string, key: string, why: string, options?: ErrorOptions) {
+    super(printable(`${file} (${key}): ${why}`), options);
+    this.name = 'CertificateError';
+  }
+}
+
+/** What the files of a listener's TLS hold, each PEM text and checked. */
+export interface Certificates {
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa: string;
+  /** When the listener's own certificate ends. */
+  readonly validTo: Date;
+}
+
+/** A file, and the key of the config that names it. */
+interface Source {
+  readonly file: string;
+  readonly key: string;
+}
+
+/** Reads and checks the files of a listener's TLS. @throws CertificateError for the first that can't be used */
+export async function readCertificates(listener: ListenerKey, tls: ListenTlsConfig): Promise<Certificates> {
+  const source = (name: string, file: string): Source => ({ file, key: `${listener}_tls.${name}` });
+  const [certSource, keySource, caSource] = [
+    source('cert_file', tls.certFile),
+    source('key_file', tls.keyFile),
+    source('client_ca_file', tls.clientCaFile),
+  ];
+  const [cert, key, clientCa] = await Promise.all([read(certSource), read(keySource), read(caSource)]);
+
+  const [own] = parseCertificates(cert, certSource);
+  const whyNot = whyNotNow(own);
+  if (whyNot !== null) throw refusal(certSource, `the certificate ${whyNot}: get a new one`);
+  if (!own.checkPrivateKey(parseKey(key, keySource))) {
+    throw refusal(keySource, `is not the key of the certificate in ${tls.certFile}: the two files belong together`);
+  }
+  const ends = parseCertificates(clientCa, caSource).map(whyNotNow);
+  if (ends.every((why) => why !== null)) throw refusal(caSource, `the CA's certificate ${ends[0]}: get a new one`);
+  try {
+    // OpenSSL has an opinion of its own, such as that a key is too short.
+    createSecureContext({ cert, key, ca: clientCa });
+  } catch (error) {
+    throw refusal(certSource, `OpenSSL does not take it: ${error instanceof Error ? error.message : error}`, error);
+  }
+  return { cert, key, clientCa, validTo: new Date(own.validTo) };
+}
+
+function refusal({ file, key }: Source, why: string, cause?: unknown): CertificateError {
+  return new CertificateError(file, key, why, { cause });
+}
+
+async function read(source: Source): Promise<string> {
+  try {
+    return await readFile(source.file, 'utf8');
+  } catch (error) {
+    throw refusal(source, whyUnreadable(error), error);
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  switch (error instanceof Error && 'code' in error ? error.code : undefined) {
+    case 'ENOENT':
+      return 'no such file';
+    case 'EACCES':
+      return 'no permission to read it';
+    case 'EISDIR':
+      return 'is a directory: name the file in it';
+    default:
+      return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----/gs;
+
+function parseCertificates(text: string, source: Source): [X509Certificate, ...X509Certificate[]] {
+  try {
+    const [first, ...rest] = (text.match(PEM_CERTIFICATE) ?? []).map((pem) => new X509Certificate(pem));
+    if (first !== undefined) return [first, ...rest];
+  } catch (error) {
+    throw refusal(source, 'has a broken certificate: is the file whole?', error);
+  }
+  throw refusal(source, 'has no certificate: it must be PEM text with BEGIN CERTIFICATE');
+}
+
+function parseKey(text: string, source: Source): KeyObject {
+  if (text.includes('ENCRYPTED')) {
+    throw refusal(source, 'is encrypted: take the passphrase away ("openssl pkey") and let only the sidecar read it');
+  }
+  try {
+    return createPrivateKey(text);
+  } catch (error) {
+    throw refusal(source, 'has no private key: it must be PEM text with BEGIN PRIVATE KEY', error);
+  }
+}
+
+/** Why a certificate counts for nothing at this time; null where it counts. */
+function whyNotNow({ validFrom, validTo }: X509Certificate): string | null {
+  const now = Date.now();
+  if (now > Date.parse(validTo)) return `has expired on ${day(validTo)}`;
+  if (now < Date.parse(validFrom)) return `is not valid before ${day(validFrom)}`;
+  return null;
+}
+
+function day(time: string): string {
+  return new Date(time).toISOString().slice(0, 10);
+}

@@ -1,0 +1,148 @@
+import { constants } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { createServer, type SecureContextOptions, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import type { Logger } from 'pino';
+import type { ChangeLog } from '../changes.ts';
+import type { ListenTlsConfig } from '../config/config.ts';
+import type { ListenerKey } from '../config/listener-safety.ts';
+import { type FileWatch, watchFile } from '../config/watch-file.ts';
+import { createLogLimit } from '../log-limit.ts';
+import { CertificateError, type Certificates, readCertificates } from './certificates.ts';
+
+/** Who connects and says nothing is not waited for as long as Node would, which is two minutes. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** TLS of one listener, whose clients must show a certificate. */
+export interface ServerTls {
+  /** For a server of node:tls or node:https. */
+  readonly options: TlsOptions;
+  /** Gives a server that was made with {@link options} new certificates when there are, and logs whom it turns away. */
+  attach(server: Server): void;
+  /** Reads the files again. Never throws: what is wrong with them is logged, and the old certificates stay. */
+  reload(): Promise<void>;
+  close(): void;
+}
+
+export interface ServerTlsOptions {
+  readonly listener: ListenerKey;
+  readonly files: ListenTlsConfig;
+  readonly changes: ChangeLog;
+  readonly logger: Logger;
+}
+
+/**
+ * Reads a listener's certificates, and reads them again whenever one of their files changes. Connections that are
+ * there stay as they were made.
+ * @throws CertificateError when they can't be used
+ */
+export async function startServerTls({ listener, files, changes, logger }: ServerTlsOptions): Promise<ServerTls> {
+  const servers: Server[] = [];
+  let current = await readCertificates(listener, files);
+  let isClosed = false;
+  /** One after the other: what was read last is in force. */
+  let reloads = Promise.resolve();
+
+  async function reloadOnce(): Promise<void> {
+    if (isClosed) return;
+    try {
+      const next = await readCertificates(listener, files);
+      if (isClosed || isSame(next, current)) return;
+      current = next;
+      for (const server of servers) server.setSecureContext(secureContext(current));
+      changes.info(`${listener}_tls: new certificates, good until ${current.validTo.toISOString()}`);
+    } catch (error) {
+      const why = error instanceof CertificateError ? error.message : `${listener}_tls: ${String(error)}`;
+      if (!isClosed) changes.error(`${why}; the old certificates stay`);
+    }
+  }
+
+  function reload(): Promise<void> {
+    reloads = reloads.then(reloadOnce);
+    return reloads;
+  }
+
+  const watches: FileWatch[] = [];
+  for (const file of new Set([files.certFile, files.keyFile, files.clientCaFile])) {
+    const onPollingOnly = (why: string) => logger.warn(`${why}; the certificates are looked at every 2 s instead`);
+    watches.push(await watchFile(file, { onChange: () => void reload(), onPollingOnly }));
+  }
+  // What changed between the reading and the watching.
+  void reload();
+
+  return {
+    get options() {
+      return {
+        ...secureContext(current),
+        requestCert: true,
+        rejectUnauthorized: true,
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      };
+    },
+    attach(server) {
+      servers.push(server);
+      logRefusals(server, listener, logger);
+    },
+    reload,
+    close() {
+      isClosed = true;
+      for (const watch of watches) watch.close();
+    },
+  };
+}
+
+/**
+ * Does the handshake on each connection that it is given.
+ * @param onSecure gets what comes out of it: a connection of a client whose certificate is right
+ */
+export function createHandshakes(tls: ServerTls, onSecure: (connection: TLSSocket) => void) {
+  const server = createServer({ ...tls.options, ALPNProtocols: ['h2'] }, onSecure);
+  tls.attach(server);
+  return (connection: Socket): void => {
+    server.emit('connection', connection);
+  };
+}
+
+function secureContext({ cert, key, clientCa }: Certificates): SecureContextOptions {
+  // No session is resumed: each connection is one whose certificate the CA in force has signed.
+  return { cert, key, ca: clientCa, minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET };
+}
+
+function isSame(a: Certificates, b: Certificates): boolean {
+  return a.cert === b.cert && a.key === b.key && a.clientCa === b.clientCa;
+}
+
+function logRefusals(server: Server, listener: ListenerKey, logger: Logger): void {
+  const mayLog = createLogLimit({
+    lines: 10,
+    perMs: 60_000,
+    onLeftOut: (count) => logger.warn({ leftOut: count }, `${listener}: ${count} more connections were refused`),
+  });
+  server.on('tlsClientError', (error, connection) => {
+    // Of one that Node has ended, for its certificate, it is no longer known.
+    const { remoteAddress } = connection;
+    // After a time-out it is still there.
+    connection.destroy();
+    const why = whyRefused(error, connection);
+    if (why === null || !mayLog()) return;
+    const from = remoteAddress === undefined ? '' : ` from ${remoteAddress}`;
+    logger.warn({ peer: remoteAddress }, `${listener}: a connection${from} was refused: ${why}`);
+  });
+}
+
+/** Null for one that only went away, as that of a port scanner. */
+function whyRefused(error: Error, { authorizationError }: TLSSocket): string | null {
+  const code = 'code' in error ? String(error.code) : error.message;
+  // OpenSSL's own word; Node's types say that it is an error.
+  if (authorizationError) return `its certificate is not taken (${String(authorizationError)})`;
+  switch (code) {
+    case 'ECONNRESET':
+      return null;
+    case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
+      return 'it shows no certificate';
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_HTTP_REQUEST':
+      return 'it does not speak TLS';
+    default:
+      return code;
+  }
+}

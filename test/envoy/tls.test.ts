@@ -1,0 +1,81 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { HOST_NAME, TestCa } from '../support/certificates.ts';
+import { Client } from '../support/client.ts';
+import { startTwoSites, type TwoSites } from '../support/two-sites.ts';
+
+let directory: string;
+let ca: TestCa;
+let lab: TwoSites;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'site-persistence-tls-'));
+  ca = await TestCa.create(directory);
+  const [sidecar, envoy] = await Promise.all([ca.issue('sidecar'), ca.issue('envoy')]);
+  lab = await startTwoSites({
+    configure: (file) => {
+      file.listen_tls = { cert_file: sidecar.certFile, key_file: sidecar.keyFile, client_ca_file: ca.certFile };
+      file.envoy.sidecar_tls = {
+        ...{ sni: HOST_NAME, ca_file: ca.certFile },
+        ...{ cert_file: envoy.certFile, key_file: envoy.keyFile },
+      };
+    },
+  });
+});
+afterAll(async () => {
+  await lab?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const EXT_PROC = 'http.edge.ext_proc';
+
+async function expectDecisions(): Promise<void> {
+  const client = new Client();
+  const before = await lab.east.stat(`${EXT_PROC}.stream_msgs_received`);
+  const session = await client.ask(lab.west.url);
+  expect(session.site).toBe('west');
+  expect(await client.ask(lab.east.url)).toMatchObject({ site: 'west', hop: 'east' });
+  client.close();
+  expect(await lab.east.stat(`${EXT_PROC}.stream_msgs_received`)).toBeGreaterThan(before);
+}
+
+test('Envoy asks a sidecar with TLS, and checks its health', async () => {
+  await expectDecisions();
+  expect(await lab.east.stat(`${EXT_PROC}.failure_mode_allowed`)).toBe(0);
+  expect(await lab.east.stat('cluster.site_persistence.ssl.handshake')).toBeGreaterThan(0);
+  expect(await lab.east.stat('cluster.site_persistence.membership_healthy')).toBe(1);
+});
+
+test("an Envoy that starts later gets the sidecar's new certificate", async () => {
+  await ca.issue('sidecar');
+  await waitUntil(() => lab.east.sidecar().lines.some((line) => line.includes('listen_tls: new certificates')), {
+    what: 'the new certificate to be in force',
+  });
+  await lab.east.envoy?.stop('SIGKILL');
+  await lab.east.startEnvoy();
+  await lab.ready();
+  await expectDecisions();
+});
+
+test('an Envoy whose certificate is of another CA decides by itself, and the sidecar says why', async () => {
+  const other = await TestCa.create(directory, 'other-ca');
+  await other.issue('envoy');
+  await lab.east.envoy?.stop('SIGKILL');
+  await lab.east.startEnvoy();
+  const refusal = /"listen: a connection was refused: its certificate is not taken/;
+  await waitUntil(() => lab.east.sidecar().lines.some((line) => refusal.test(line)), { what: 'the refusal' });
+  await waitUntil(async () => (await lab.east.stat('cluster.site_persistence.health_check.failure')) > 0, {
+    what: "Envoy's health check to fail",
+  });
+  expect(await lab.east.stat('cluster.site_persistence.membership_healthy')).toBe(0);
+  await waitUntil(async () => (await lab.east.stat('cluster.remote_pool.membership_healthy')) === 1, {
+    what: 'the remote pool to be up',
+  });
+  const client = new Client();
+  expect((await client.ask(lab.west.url)).site).toBe('west');
+  expect(await client.ask(lab.east.url)).toMatchObject({ site: 'west', hop: 'east' });
+  client.close();
+  expect(await lab.east.stat(`${EXT_PROC}.stream_msgs_received`)).toBe(0);
+});
