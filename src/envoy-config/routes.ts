@@ -58,11 +58,12 @@ function isPresent(header: string): JsonObject {
 }
 
 /**
- * The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. `\C` is any
+ * The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. Before 1.40
+ * several Cookie lines are one text to Envoy, with commas between them, so that a comma counts as well. `\C` is any
  * byte: a dot would not match one that is no UTF-8, and so overlook the cookies after it.
  */
 function carriesCookie(cookieName: string): Condition {
-  const regex = `(\\C*;)?[ \\t]*${escapeRegex(cookieName)}=\\C*`;
+  const regex = `(\\C*[;,])?[ \\t]*${escapeRegex(cookieName)}=\\C*`;
   return { name: 'undecided', matcher: { name: 'cookie', string_match: { safe_regex: { regex } } } };
 }
 
