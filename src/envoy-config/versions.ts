@@ -9,6 +9,11 @@ export function hasPriorityGroups(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
 }
 
+/** The admin interface can be limited to some paths. */
+export function hasAdminAllowPaths(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.38');
+}
+
 /** The flag exists from 1.36 on, but the code behind it has lifetime bugs before 1.40. */
 export function hasSafeGracefulClose(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
