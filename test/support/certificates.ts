@@ -1,0 +1,61 @@
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** The name that every certificate made here is good for, besides loopback. */
+export const HOST_NAME = 'sidecar.test';
+
+export interface IssuedFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** Files as node:tls takes them. */
+export interface ClientFiles {
+  readonly ca: Buffer;
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+
+/** A certificate authority of its own for the running test, made by openssl. */
+export class TestCa {
+  readonly certFile: string;
+  readonly #directory: string;
+  readonly #keyFile: string;
+
+  private constructor(directory: string, name: string) {
+    this.#directory = directory;
+    this.certFile = join(directory, `${name}.pem`);
+    this.#keyFile = join(directory, `${name}.key`);
+  }
+
+  static async create(directory: string, name = 'ca'): Promise<TestCa> {
+    const ca = new TestCa(directory, name);
+    const files = ['-keyout', ca.#keyFile, '-out', ca.certFile];
+    await run('openssl', ['req', '-x509', ...NEW_KEY, ...files, '-subj', `/CN=${name}`, '-days', '2']);
+    return ca;
+  }
+
+  /** Makes a certificate, good for a server and a client. @param days negative: it has expired */
+  async issue(name: string, { days = 1 }: { days?: number } = {}): Promise<IssuedFiles> {
+    const file = (end: string) => join(this.#directory, `${name}.${end}`);
+    const files = { certFile: file('pem'), keyFile: file('key') };
+    await writeFile(file('ext'), `subjectAltName=DNS:${HOST_NAME},IP:127.0.0.1\n`);
+    await run('openssl', ['req', ...NEW_KEY, '-keyout', files.keyFile, '-out', file('csr'), '-subj', `/CN=${name}`]);
+    const signer = ['-CA', this.certFile, '-CAkey', this.#keyFile, '-CAcreateserial'];
+    const request = ['-in', file('csr'), '-out', files.certFile, '-days', String(days), '-extfile', file('ext')];
+    await run('openssl', ['x509', '-req', ...request, ...signer]);
+    return files;
+  }
+
+  /** What a client of these files needs that trusts this CA. */
+  async clientOf({ certFile, keyFile }: IssuedFiles): Promise<ClientFiles> {
+    const [ca, cert, key] = await Promise.all([readFile(this.certFile), readFile(certFile), readFile(keyFile)]);
+    return { ca, cert, key };
+  }
+}
