@@ -257,6 +257,20 @@ describe.each(DECIDERS)('decided by %s', (decider) => {
         expect(seenByApp.parse(JSON.parse(answer.body)).headers).not.toHaveProperty('x-site-pool');
     });
 
+    test('an upgrade that names the hop header as one for this hop only is sent round in no circle', async () => {
+      // Envoy passes on what the Connection header of an upgrade says, so the other site is told the same.
+      const lines = ['Upgrade: websocket', 'Connection: Upgrade, x-site-hop', 'Sec-WebSocket-Key: eA=='];
+      const cookies = `Cookie: ${EAST_COOKIE}=x; ${WEST_COOKIE}=x`;
+      const closeFrame = '\x88\x80\0\0\0\0';
+      const bytes = `${headOpen('GET /of-upgrade HTTP/1.1', [...lines, cookies])}${closeFrame}`;
+      const answer = await sendBytesToTheEnd(lab.east.url, bytes);
+      expect(answer.status).toBe(101);
+      expect(answer.body).toContain('west/app-');
+      await lab.east.envoy?.waitForLine(/"path":"\/of-upgrade"/);
+      const passes = lab.east.envoy?.lines.filter((line) => line.includes('"path":"/of-upgrade"')) ?? [];
+      expect(passes.filter((line) => line.includes('"hop":"west"'))).toEqual([]);
+    });
+
     test('trailers are no headers', async () => {
       const body = `1\r\nx\r\n0\r\nx-site-pool: remote_pool\r\ncookie: ${WEST_COOKIE}=x\r\n\r\n`;
       const lines = ['Transfer-Encoding: chunked', 'Trailer: x-site-pool, cookie'];
