@@ -33,7 +33,9 @@ const NEEDED = ['clusters', 'stats'] as const;
 
 function adminAnswers({ snapshot }: Facts): Verdict[] {
   const verdicts = [...snapshot.unread].map(([endpoint, why]) => {
-    const allow = yaml('let it be read, in admin:', { allow_paths: [{ prefix: pathOf(endpoint) }] });
+    // Path and query, but no path that only begins so: /runtime_modify is another matter than /runtime.
+    const regex = `${escapeRegex(pathOf(endpoint))}(\\?.*)?`;
+    const allow = yaml('let it be read, in admin:', { allow_paths: [{ safe_regex: { regex } }] });
     if (endpoint === 'configDump') return wrong(`${why}: most of what follows cannot be checked`, allow);
     return NEEDED.some((needed) => needed === endpoint) ? wrong(`${why}: the sidecar needs it`, allow) : unchecked(why);
   });
