@@ -23,7 +23,7 @@ export default defineConfig({
       { test: { name: 'unit', include: ['test/{unit,integration,contract}/**/*.test.ts'] } },
       sites('envoy', ['test/envoy/**/*.test.ts'], 1),
       // What is decided must be the same with the fast path.
-      sites('envoy-fast-path', ['test/envoy/{original-rules,one-owner,stand-in}.test.ts'], 2, FAST_PATH),
+      sites('envoy-fast-path', ['test/envoy/{original-rules,one-owner,stand-in,hostile-edge}.test.ts'], 2, FAST_PATH),
       sites('failover', ['test/failover/**/*.test.ts'], 3),
       sites('failover-fast-path', ['test/failover/**/*.test.ts'], 4, FAST_PATH),
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.fuzz.ts'] } },

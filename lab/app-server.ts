@@ -27,7 +27,8 @@ export interface AppAnswer {
  * a WebSocket is echoed; everything else answers with what was seen, after the whole body was read.
  */
 export function createAppServer(options: AppServerOptions): Server {
-  const server = createServer((request, response) => {
+  // It is Envoy's limit on headers that counts here, not Node's of 16 kB.
+  const server = createServer({ maxHeaderSize: 1024 * 1024 }, (request, response) => {
     void answer(options, request, response).catch(() => response.destroy());
   });
   server.on('upgrade', (request, socket: Duplex) =>
@@ -39,16 +40,17 @@ export function createAppServer(options: AppServerOptions): Server {
 }
 
 async function answer(options: AppServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://app');
+  // Not a URL, which not every path that a client can send is.
+  const [pathname = '', query = ''] = (request.url ?? '').split('?', 2);
   let bodyBytes = 0;
   for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
 
-  if (url.pathname === '/healthz') {
+  if (pathname === '/healthz') {
     response.writeHead(200, { 'content-type': 'text/plain' }).end('ok\n');
     return;
   }
-  if (url.pathname === '/download') {
-    await stream(response, Number(url.searchParams.get('bytes') ?? '0'));
+  if (pathname === '/download') {
+    await stream(response, Number(new URLSearchParams(query).get('bytes') ?? '0'));
     return;
   }
   const seen: AppAnswer = {
@@ -61,7 +63,7 @@ async function answer(options: AppServerOptions, request: IncomingMessage, respo
     bodyBytes,
     headers: Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, value ?? ''])),
   };
-  if (url.pathname === '/set-cookie') response.setHeader('set-cookie', ['app=1; Path=/', 'theme=dark; Path=/']);
+  if (pathname === '/set-cookie') response.setHeader('set-cookie', ['app=1; Path=/', 'theme=dark; Path=/']);
   if (String(request.headers.accept).includes('text/html')) {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page(seen));
   } else {

@@ -1,8 +1,8 @@
-import type { Address } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../ext-proc/graceful-close-flag.ts';
+import { renderAdmin } from './admin.ts';
 import { canStandIn } from './can-stand-in.ts';
-import { renderAddress, renderClusters } from './clusters.ts';
+import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';
 import { renderListener } from './listener.ts';
 import { renderStandInListener } from './stand-in.ts';
@@ -16,7 +16,7 @@ export function renderBootstrap(config: Config): JsonObject {
   if (config.envoy.listen === null) throw new Error('envoy.listen is needed to render an Envoy config');
   return {
     node: { id: `${config.site}-edge`, cluster: config.site },
-    admin: { address: renderAdminAddress(config.envoy.admin) },
+    admin: renderAdmin(config),
     ...layeredRuntime(config),
     ...(canStandIn(config) ? { bootstrap_extensions: [internalListeners()] } : {}),
     static_resources: {
@@ -27,11 +27,6 @@ export function renderBootstrap(config: Config): JsonObject {
       clusters: renderClusters(config),
     },
   };
-}
-
-function renderAdminAddress(admin: Address): JsonObject {
-  // For the owner and the group only: who can write to it can stop Envoy.
-  return admin.kind === 'unix' ? { pipe: { path: admin.path, mode: 0o660 } } : renderAddress(admin);
 }
 
 function layeredRuntime({ envoy }: Config): JsonObject {

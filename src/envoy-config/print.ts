@@ -60,6 +60,7 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   local_reply_config: 'A forwarded request that no server here can take is refused, so that the other site serves it.',
   forward_rules: 'No other header leaves Envoy.',
   static_layer: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
+  allow_paths: 'What the sidecar, doctor and Prometheus ask. All else, such as to end Envoy, is refused.',
   admin_layer: 'Where the sidecar sets the key of the fast path.',
 };
 

@@ -1,4 +1,4 @@
-import type { Config, RemotePoolConfig } from '../config/config.ts';
+import type { Config, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
 import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
@@ -7,7 +7,7 @@ import { overwrite } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { withFallback } from './names.ts';
 import { anotherHost } from './retries.ts';
-import { hasPriorityGroups } from './versions.ts';
+import { hasPriorityGroups, joinsHeaderLines } from './versions.ts';
 
 /**
  * Failures after which no server has seen the request, so that a retry is safe for any method. A connection that
@@ -36,7 +36,9 @@ export function renderRouteConfig(config: Config): JsonObject {
           ...decidedLocalRoutes(config),
           // No decision: the sidecar is gone or has no opinion.
           plainLocalRoute(config, 'undecided_forwarded', [isPresent(HOP_HEADER)]),
-          ...config.remotePools.map((pool) => remoteRoute(config, pool, carriesCookie(pool.cookie.name))),
+          ...config.remotePools.map((pool) =>
+            remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
+          ),
           plainLocalRoute(config, 'undecided_local', []),
         ],
       },
@@ -58,11 +60,13 @@ function isPresent(header: string): JsonObject {
 }
 
 /**
- * The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon. `\C` is any
- * byte: a dot would not match one that is no UTF-8, and so overlook the cookies after it.
+ * The same reading of the Cookie header as the sidecar's: the whole name, at the start or after a semicolon; where several
+ * Cookie lines are one text to Envoy also after the comma between them. `\C` is any byte: a dot would not match one that is
+ * no UTF-8, and so overlook the cookies after it.
  */
-function carriesCookie(cookieName: string): Condition {
-  const regex = `(\\C*;)?[ \\t]*${escapeRegex(cookieName)}=\\C*`;
+function carriesCookie(cookieName: string, version: EnvoyVersion): Condition {
+  const separator = joinsHeaderLines(version) ? '[;,]' : ';';
+  const regex = `(\\C*${separator})?[ \\t]*${escapeRegex(cookieName)}=\\C*`;
   return { name: 'undecided', matcher: { name: 'cookie', string_match: { safe_regex: { regex } } } };
 }
 

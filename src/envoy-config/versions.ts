@@ -9,7 +9,17 @@ export function hasPriorityGroups(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
 }
 
+/** The admin interface can be limited to some paths. */
+export function hasAdminAllowPaths(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.38');
+}
+
 /** The flag exists from 1.36 on, but the code behind it has lifetime bugs before 1.40. */
 export function hasSafeGracefulClose(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
+}
+
+/** To a header matcher several lines of one header are one text with commas, instead of each for itself. */
+export function joinsHeaderLines(version: EnvoyVersion): boolean {
+  return !isAtLeast(version, '1.40');
 }

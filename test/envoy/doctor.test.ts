@@ -78,6 +78,26 @@ const CASES: readonly Case[] = [
     at: (b) => b,
   },
   {
+    name: 'the admin interface refuses nothing',
+    bootstrap: (b) => delete tree(b, 'admin').allow_paths,
+    finds: ['admin paths: warn'],
+    says: /^whoever reaches the admin interface can end Envoy: it has no allow_paths$/,
+    mend: /allow_paths:[\s\S]*server_info/,
+    at: (b) => b,
+  },
+  {
+    name: 'the admin interface refuses the key of the fast path',
+    rendered: { envoy: { fast_path: true } },
+    bootstrap: (b) => {
+      const paths = ['stats', 'clusters', 'runtime', 'server_info', 'config_dump', 'listeners', 'ready'];
+      tree(b, 'admin').allow_paths = paths.map((path) => ({ safe_regex: { regex: `/${path}(\\?.*)?` } }));
+    },
+    finds: ['admin paths: wrong'],
+    says: /^allow_paths refuses \/runtime_modify: no sidecar can set site_persistence\.fast_path$/,
+    mend: /allow_paths:[\s\S]*runtime_modify/,
+    at: (b) => b,
+  },
+  {
     name: 'the gauges are hidden',
     bootstrap: (b) => {
       b.stats_config = { stats_matcher: { inclusion_list: { patterns: [{ prefix: 'http.' }] } } };
@@ -1108,7 +1128,9 @@ describe('on Envoy 1.40, broken in one way:', () => {
     expect(findings.filter(({ mark }) => mark === 'wrong').map(({ text }) => text)).toEqual([
       'GET /config_dump was answered 403: most of what follows cannot be checked',
     ]);
-    expect(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines).toBe('allow_paths:\n  - prefix: /config_dump');
+    expect(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines).toBe(
+      'allow_paths:\n  - safe_regex:\n      regex: /config_dump(\\?.*)?',
+    );
   });
 });
 

@@ -117,7 +117,7 @@ describe('one owner', () => {
     client.close();
   });
 
-  test('without the sidecar Envoy alone keeps sessions at their site, cookies in two lines or one', async () => {
+  test('without the sidecar Envoy alone keeps sessions at their site, wherever their cookie stands', async () => {
     const client = new Client();
     const home = await client.ask(lab.west.url);
     const cookie = `${WEST_COOKIE}=${client.cookies.get(WEST_COOKIE)}`;
@@ -127,8 +127,6 @@ describe('one owner', () => {
         const answer = await new Client().ask(lab.east.url, { headers: { cookie: value } });
         expect(serverOf(answer)).toBe(serverOf(home));
       }
-      const twoLines = await new Client().ask(lab.east.url, { headers: { cookie: ['a=1', cookie] } });
-      expect(serverOf(twoLines)).toBe(serverOf(home));
       for (const lookAlike of [`X${cookie}`, `a=${WEST_COOKIE}=1`, `${WEST_COOKIE}X=1`, `a="${cookie}"`]) {
         const answer = await new Client().ask(lab.east.url, { headers: { cookie: lookAlike } });
         expect(answer.site, lookAlike).toBe('east');

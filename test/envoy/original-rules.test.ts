@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Client, serverOf } from '../support/client.ts';
+import { sendBytes } from '../support/raw-http.ts';
 import { EAST_COOKIE, type EnvoyRelease, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
 const RELEASES: readonly EnvoyRelease[] = ['1.36.4', '1.38.3', '1.40.0'];
@@ -70,6 +71,29 @@ describe.each(RELEASES)('the original rules through two Envoys %s', (envoyVersio
           expect(answer.headers).not.toHaveProperty('x-site-pool');
           client.close();
         }
+      }
+    } finally {
+      if (!isRunning) {
+        await lab.east.startSidecar();
+        await lab.ready();
+      }
+    }
+  });
+
+  test.each([true, false])('a cookie counts in whatever line it stands, sidecar running: %s', async (isRunning) => {
+    if (!isRunning) await lab.east.sidecar().stop('SIGKILL');
+    try {
+      const cookie = `Cookie: ${WEST_COOKIE}=x`;
+      for (const lines of [
+        [cookie],
+        [cookie, 'Cookie: a=1'],
+        ['Cookie: a=1', cookie],
+        ['Cookie: a="', cookie, 'Cookie: b'],
+      ]) {
+        // Node's own client makes them one line.
+        const head = ['GET / HTTP/1.1', 'Host: app', 'Connection: close', ...lines].join('\r\n');
+        const { body } = await sendBytes(lab.east.url, `${head}\r\n\r\n`);
+        expect(body, head).toContain('"site":"west"');
       }
     } finally {
       if (!isRunning) {

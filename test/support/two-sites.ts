@@ -238,6 +238,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     }
   }
 
+  let starting: readonly Promise<void>[] = [];
   try {
     for (const lab of labs) {
       const file = configFile(lab, ports, envoyVersion);
@@ -246,14 +247,15 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
       await writeFile(lab.configFile, stringify(file));
       await lab.render(patchBootstrap);
     }
-    await Promise.all(
-      labs.map(async (lab) => {
-        await Promise.all([lab.startPool(), ...lab.sidecarAddresses.map((_, index) => lab.startSidecar(index))]);
-        await lab.startEnvoy();
-      }),
-    );
+    starting = labs.map(async (lab) => {
+      await Promise.all([lab.startPool(), ...lab.sidecarAddresses.map((_, index) => lab.startSidecar(index))]);
+      await lab.startEnvoy();
+    });
+    await Promise.all(starting);
     await ready();
   } catch (error) {
+    // What one site starts while the other has failed would not be known to close(), and outlive the tests.
+    await Promise.allSettled(starting);
     await close();
     throw error;
   }

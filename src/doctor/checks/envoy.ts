@@ -1,7 +1,8 @@
 import { isLoopback } from '../../config/address.ts';
 import { ENVOY_VERSIONS, type EnvoyVersion } from '../../config/config.ts';
-import { hasPriorityGroups, hasSafeGracefulClose } from '../../envoy-config/versions.ts';
+import { hasAdminAllowPaths, hasPriorityGroups, hasSafeGracefulClose } from '../../envoy-config/versions.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../../ext-proc/graceful-close-flag.ts';
+import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
 import { statName } from '../../health/admin-client.ts';
 import { escapeRegex } from '../../regex.ts';
 import { pathOf } from '../admin-answers.ts';
@@ -11,6 +12,7 @@ import type { Facts } from '../facts.ts';
 import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, numberAt, pick, textAt } from '../json.ts';
 import { poolsOf } from '../pools.ts';
+import { matchString } from '../route-match.ts';
 import type { CheckGroup } from './check.ts';
 
 /** Envoy itself: its version, its runtime, its admin interface. */
@@ -21,6 +23,7 @@ export const ENVOY_CHECKS: CheckGroup = {
     { name: 'version', run: version },
     { name: 'graceful close', run: gracefulClose },
     { name: 'admin address', run: adminAddress },
+    { name: 'admin paths', run: adminPaths },
     { name: 'gauges', run: gauges },
     { name: 'updates', run: updates },
   ],
@@ -31,7 +34,9 @@ const NEEDED = ['clusters', 'stats'] as const;
 
 function adminAnswers({ snapshot }: Facts): Verdict[] {
   const verdicts = [...snapshot.unread].map(([endpoint, why]) => {
-    const allow = yaml('let it be read, in admin:', { allow_paths: [{ prefix: pathOf(endpoint) }] });
+    // Path and query, but no path that only begins so: /runtime_modify is another matter than /runtime.
+    const regex = `${escapeRegex(pathOf(endpoint))}(\\?.*)?`;
+    const allow = yaml('let it be read, in admin:', { allow_paths: [{ safe_regex: { regex } }] });
     if (endpoint === 'configDump') return wrong(`${why}: most of what follows cannot be checked`, allow);
     return NEEDED.some((needed) => needed === endpoint) ? wrong(`${why}: the sidecar needs it`, allow) : unchecked(why);
   });
@@ -64,6 +69,7 @@ function version({ snapshot, config }: Facts): Verdict[] {
   const text = `${snapshot.version}, but envoy.version is "${rendered}"`;
   const isSameConfig =
     hasPriorityGroups(actual) === hasPriorityGroups(rendered) &&
+    hasAdminAllowPaths(actual) === hasAdminAllowPaths(rendered) &&
     hasSafeGracefulClose(actual) === hasSafeGracefulClose(rendered);
   return isSameConfig
     ? [warn(`${text}, for which the same config is rendered`, mend)]
@@ -136,6 +142,26 @@ function adminAddress({ snapshot, expected, config }: Facts): Verdict[] {
   const mend = yaml('in the bootstrap (and in envoy.admin of the config file):', safe);
   const text = `${where} can be reached from other machines: who reaches it can stop Envoy and read its config`;
   return [isPrivate(host) ? warn(text, mend) : wrong(text, mend)];
+}
+
+/** Of what is asked by POST, which `doctor` cannot try: to end Envoy, which nobody here does, and the fast path's key. */
+function adminPaths({ snapshot, expected, config, version }: Facts): Verdict[] {
+  const admin = at(snapshot.bootstrap, 'admin');
+  if (admin === undefined) return [unchecked('the bootstrap does not show what the admin interface lets through')];
+  if (!hasAdminAllowPaths(version)) return [ok(`all are let through: Envoy ${version} has no allow_paths`)];
+  const patterns = listAt(admin, 'allow_paths');
+  const isAllowed = (path: string) =>
+    patterns.length === 0 || patterns.some((pattern) => matchString(pattern, path) === 'yes');
+  const mend = yaml('in the bootstrap:', pick(expected.bootstrap, 'admin', 'allow_paths'));
+  if (config.envoy.fastPath && !isAllowed(`/runtime_modify?${FAST_PATH_KEY}=100`)) {
+    return [wrong(`allow_paths refuses /runtime_modify: no sidecar can set ${FAST_PATH_KEY}`, mend)];
+  }
+  if (!isAllowed('/quitquitquit')) return [ok('/quitquitquit and others that nobody needs are refused')];
+  const text = `whoever reaches the admin interface can end Envoy: ${
+    patterns.length === 0 ? 'it has no allow_paths' : 'allow_paths lets /quitquitquit through'
+  }`;
+  const isSocket = at(admin, 'address', 'pipe') !== undefined;
+  return [isSocket ? ok(`${text}; who that is, the mode of its Unix socket says`) : warn(text, mend)];
 }
 
 /** RFC 1918, link-local, and IPv6's unique local addresses. */

@@ -64,6 +64,30 @@ test.each([
   expect(troublesOf(envoy).map((trouble) => trouble.split(' ')[0])).toEqual(marks);
 });
 
+test.each([
+  ['1.40.0', {}, []],
+  ['1.40.0', { allow_paths: [] }, ['warn']],
+  ['1.40.0', { allow_paths: [{ prefix: '/' }] }, ['warn']],
+  ['1.40.0', { allow_paths: [{ prefix: '/stats' }, { exact: '/clusters' }] }, []],
+  ['1.40.0', { allow_paths: [], address: { pipe: { path: '/run/admin.sock', mode: 0o660 } } }, []],
+  ['1.37.0', { allow_paths: [] }, []],
+])('the admin interface of Envoy %s with %j: %j', (version, admin, marks) => {
+  const envoy = { ...fakeEnvoy(), version };
+  Object.assign(tree(envoy.bootstrap, 'admin'), admin);
+  const troubles = troublesOf(envoy).filter((trouble) => trouble.includes(' admin paths: '));
+  expect(troubles.map((trouble) => trouble.split(' ')[0])).toEqual(marks);
+});
+
+test('an admin interface that does not let the key of the fast path be set is wrong, where there is one', () => {
+  const config = { ...CONFIG, envoy: { ...CONFIG.envoy, fastPath: true } };
+  const envoy = fakeEnvoy(config);
+  expect(troublesOf(envoy, config)).toEqual([]);
+  tree(envoy.bootstrap, 'admin').allow_paths = [{ prefix: '/stats' }, { exact: '/runtime' }];
+  expect(troublesOf(envoy, config)).toEqual([
+    'wrong admin paths: allow_paths refuses /runtime_modify: no sidecar can set site_persistence.fast_path',
+  ]);
+});
+
 test('decisions under way are not skipped ones', () => {
   const envoy = fakeEnvoy();
   envoy.stats.set(extProcStat('streams_started'), 130).set('cluster.site_persistence.upstream_rq_active', 20);

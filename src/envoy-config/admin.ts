@@ -1,0 +1,35 @@
+import type { Config } from '../config/config.ts';
+import { renderAddress } from './clusters.ts';
+import type { JsonObject } from './json.ts';
+import { hasAdminAllowPaths } from './versions.ts';
+
+/** What may be asked of the admin interface. The rest, such as to end Envoy or to drain its listeners, is nobody's business here. */
+const READ_PATHS = [
+  // The health of the pools.
+  ...['stats', 'clusters'],
+  // The fast path's key.
+  'runtime',
+  // What only `doctor` looks at, besides all of the above.
+  ...['server_info', 'config_dump', 'listeners'],
+  // Prometheus, for the alert rules in docs/, and whoever waits until Envoy has started.
+  ...['stats/prometheus', 'ready'],
+];
+
+/** Sets any runtime key, so it is let through only where the fast path needs it. */
+const WRITE_PATH = 'runtime_modify';
+
+/** Envoy's admin interface, which has no authentication of its own. */
+export function renderAdmin({ envoy }: Config): JsonObject {
+  const { admin } = envoy;
+  return {
+    // A socket is for the owner and the group only: whoever can write to it can ask all that is allowed.
+    address: admin.kind === 'unix' ? { pipe: { path: admin.path, mode: 0o660 } } : renderAddress(admin),
+    ...(hasAdminAllowPaths(envoy.version) ? { allow_paths: allowPaths(envoy.fastPath) } : {}),
+  };
+}
+
+/** Envoy matches path and query together, and a prefix of `/runtime` would let `/runtime_modify` through. */
+function allowPaths(fastPath: boolean): JsonObject[] {
+  const paths = fastPath ? [...READ_PATHS, WRITE_PATH] : READ_PATHS;
+  return [{ safe_regex: { regex: `/(${paths.join('|')})(\\?.*)?` } }];
+}
