@@ -27,6 +27,7 @@ export default defineConfig({
       sites('failover', ['test/failover/**/*.test.ts'], 3),
       sites('failover-fast-path', ['test/failover/**/*.test.ts'], 4, FAST_PATH),
       sites('compose', ['test/compose/**/*.test.ts'], 5),
+      sites('matrix', ['test/matrix/**/*.test.ts'], 6),
     ],
   },
 });
