@@ -224,7 +224,8 @@ class Http2Call implements ReplyStream, OpenCall {
   #fail(code: status): void {
     this.#dropPieces();
     this.#status = code;
-    this.#stream.once('finish', () => this.#stream.close());
+    // Not at once, for a reset overtakes the status that waits to be sent.
+    this.#stream.once('finish', () => setImmediate(() => this.#stream.close()));
     this.end();
     this.#process.cancel();
   }
