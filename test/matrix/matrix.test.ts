@@ -15,10 +15,7 @@ import {
   type TwoSites,
   WEST_COOKIE,
 } from '../support/two-sites.ts';
-
-/** Of each supported major version the newest that npm has for x86_64 and arm64. */
-const NODE_RELEASES = ['20.20.2', '22.23.3', '24.21.0'] as const;
-type NodeRelease = (typeof NODE_RELEASES)[number];
+import { NODE_RELEASES, type NodeRelease } from './node-releases.ts';
 
 const LOAD_MS = 3_000;
 /** What the sidecar promises for its stop. */
