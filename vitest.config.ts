@@ -28,6 +28,7 @@ export default defineConfig({
       sites('failover-fast-path', ['test/failover/**/*.test.ts'], 4, FAST_PATH),
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.fuzz.ts'] } },
       sites('compose', ['test/compose/**/*.test.ts'], 5),
+      sites('matrix', ['test/matrix/**/*.test.ts'], 6),
     ],
   },
 });

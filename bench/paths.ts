@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { CLI } from '../lab/site-processes.ts';
 
-const ROOT = fileURLToPath(new URL('..', `file://${CLI}`));
+export const ROOT = fileURLToPath(new URL('..', `file://${CLI}`));
 
 /** The sources of the benchmarks: configs and scripts are taken from there, the compiled code is in build/. */
 export const PARTS = `${ROOT}bench`;

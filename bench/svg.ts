@@ -16,6 +16,8 @@ export interface LineChart {
   readonly title: string;
   readonly subtitle: string;
   readonly lines: readonly { readonly label: string; readonly points: readonly (readonly [x: number, y: number])[] }[];
+  /** What happened at a time, as an upright line with a letter. */
+  readonly marks?: readonly { readonly x: number; readonly label: string }[];
   readonly formatX: (value: number) => string;
   readonly formatY: (value: number) => string;
 }
@@ -58,7 +60,7 @@ export function drawBars({ title, subtitle, series, bars, stacked, format }: Bar
   return document(top + bars.length * rowHeight + PADDING - GAP, title, subtitle, [...legend, ...rows]);
 }
 
-export function drawLines({ title, subtitle, lines, formatX, formatY }: LineChart): string {
+export function drawLines({ title, subtitle, lines, marks = [], formatX, formatY }: LineChart): string {
   const height = 360;
   const [left, right, top, bottom] = [70, WIDTH - PADDING, HEAD + LEGEND, height - 40];
   const points = lines.flatMap((line) => line.points);
@@ -71,11 +73,20 @@ export function drawLines({ title, subtitle, lines, formatX, formatY }: LineChar
     text(left - 8, atY(share * mostY) + 4, formatY(share * mostY), 'text-anchor="end"'),
     text(atX(share * mostX), bottom + 20, formatX(share * mostX), `text-anchor="${share === 1 ? 'end' : 'middle'}"`),
   ]);
+  const marked = marks.flatMap(({ x, label }) => [
+    `<path d="M${round(atX(x))} ${top}V${bottom}" stroke="#bbbbbb" stroke-dasharray="2 3"/>`,
+    text(atX(x), top - 4, label, 'text-anchor="middle" font-size="9"'),
+  ]);
   const drawn = lines.map(({ points: own }, at) => {
     const path = own.map(([x, y]) => `${round(atX(x))},${round(atY(y))}`).join(' ');
     return `<polyline points="${path}" fill="none" stroke="${colour(at)}" stroke-width="2"/>`;
   });
-  return document(height, title, subtitle, [...drawLegend(lines.map(({ label }) => label)), ...parts, ...drawn]);
+  return document(height, title, subtitle, [
+    ...drawLegend(lines.map(({ label }) => label)),
+    ...parts,
+    ...marked,
+    ...drawn,
+  ]);
 }
 
 function drawLegend(names: readonly string[]): string[] {

@@ -30,12 +30,14 @@ export async function startSidecarProcess(
     readonly configFile: string;
     readonly args?: readonly string[];
     readonly env?: Readonly<Record<string, string>>;
+    /** The Node that runs it; by default the one that runs this. */
+    readonly node?: string;
   } & OnLine,
 ): Promise<ManagedProcess> {
-  const { site, configFile, args = [], ...rest } = options;
+  const { site, configFile, args = [], node = process.execPath, ...rest } = options;
   const child = new ManagedProcess({
     name: `${site} sidecar`,
-    command: process.execPath,
+    command: node,
     args: [CLI, 'serve', '--config', configFile, ...args],
     ...rest,
   });

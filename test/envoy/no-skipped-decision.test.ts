@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
-import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
 import { Load } from '../support/load.ts';
+import { NONE_SKIPPED, skippedDecisions } from '../support/skipped.ts';
 import { type SiteLab, startTwoSites } from '../support/two-sites.ts';
 
 /** A run for a release is LOAD_SECONDS=30; shorter while working on something. */
@@ -15,15 +15,8 @@ const CONCURRENCY = 2;
 /** Before Node 22 a session is closed after 1,000 resets; Envoy's retries then keep each decision. */
 const CAN_RAISE_ALLOWANCE = Number(process.versions.node.split('.')[0]) >= 22;
 
-/** Every stream that Envoy opened got its message: `failure_mode_allowed` alone does not count all that were skipped. */
 async function expectNoneSkipped(site: SiteLab): Promise<void> {
-  const stat = (name: string) => site.stat(`http.edge.ext_proc.${name}`);
-  await waitUntil(async () => (await stat('streams_started')) === (await stat('stream_msgs_received')), {
-    what: `${site.name}: streams_started to equal stream_msgs_received`,
-  });
-  for (const name of ['failure_mode_allowed', 'streams_failed', 'message_timeouts']) {
-    expect(await stat(name).catch(() => 0), `${site.name}: ${name}`).toBe(0);
-  }
+  expect(await skippedDecisions(site), site.name).toEqual(NONE_SKIPPED);
 }
 
 async function burst(url: string): Promise<void> {

@@ -1,9 +1,8 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
 import { Load } from '../support/load.ts';
+import { reload, writeConfig } from '../support/reload.ts';
 import {
   type ConfigFile,
   EAST_COOKIE,
@@ -19,22 +18,6 @@ beforeAll(async () => {
   lab = await startTwoSites({ fastPath: false });
 });
 afterAll(async () => await lab?.close());
-
-async function writeConfig({ configFile }: SiteLab, change: (file: ConfigFile) => void): Promise<void> {
-  const file: unknown = parse(await readFile(configFile, 'utf8'));
-  change(file as ConfigFile);
-  await writeFile(`${configFile}.new`, stringify(file));
-  await rename(`${configFile}.new`, configFile);
-}
-
-/** Reloads and waits until the log says how it went. */
-async function reload(site: SiteLab): Promise<void> {
-  const sidecar = site.sidecar();
-  const ends = () => sidecar.lines.filter((line) => /config reloaded|config file is refused/.test(line)).length;
-  const before = ends();
-  sidecar.signal('SIGHUP');
-  await waitUntil(() => ends() > before, { what: 'the reload', intervalMs: 5 });
-}
 
 /** The site that serves a client which has both sites' cookies. */
 async function servedWithBothCookies(site: SiteLab): Promise<string> {

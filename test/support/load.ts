@@ -6,12 +6,13 @@ export interface LoadOptions {
   readonly clients?: number;
   /** Where each client's session begins; round-robin. */
   readonly homes: readonly string[];
-  /** Where each client sends its requests, in turn. */
+  /** Where each client sends its requests, in turn; looked at for each request, so that one may be taken out meanwhile. */
   readonly edges: readonly string[];
   readonly pauseMs?: number;
   readonly request?: RequestOptions;
   /** Each request comes from a client never seen before. */
   readonly forgetful?: boolean;
+  readonly onLoss?: (client: number, reason: string) => void;
 }
 
 export interface LoadReport {
@@ -117,9 +118,9 @@ export class Load {
         state.lost++;
         this.#lossTimes.push(performance.now());
         const atMs = Math.round(performance.now() - this.#startedAt);
-        this.#losses.push(
-          `client ${index} after ${atMs} ms: ${error instanceof Error ? error.message : String(error)}`,
-        );
+        const reason = error instanceof Error ? error.message : String(error);
+        this.#losses.push(`client ${index} after ${atMs} ms: ${reason}`);
+        this.#options.onLoss?.(index, reason);
       }
       this.#requests++;
       if (performance.now() - startedAt > 100) this.#slow++;

@@ -1,3 +1,7 @@
+import { get } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { urlToHttpOptions } from 'node:url';
+
 const SERIES = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/;
 
 /** One scrape of `/metrics`. */
@@ -17,11 +21,19 @@ export class Scrape {
     }
   }
 
-  /** @param opsUrl the ops listener, such as `http://127.0.0.1:9003` */
-  static async of(opsUrl: string): Promise<Scrape> {
-    const answer = await fetch(`${opsUrl}/metrics`);
-    if (answer.status !== 200) throw new Error(`/metrics answered ${answer.status}`);
-    return new Scrape(await answer.text());
+  /** @param ops the ops listener, such as `http://127.0.0.1:9003` or `unix:/run/ops.sock` */
+  static async of(ops: string): Promise<Scrape> {
+    const target = ops.startsWith('unix:') ? { socketPath: ops.slice('unix:'.length) } : urlToHttpOptions(new URL(ops));
+    return await new Promise((resolve, reject) => {
+      const request = get({ ...target, path: '/metrics', timeout: 5_000 }, (answer) => {
+        void text(answer).then((body) => {
+          if (answer.statusCode === 200) resolve(new Scrape(body));
+          else reject(new Error(`/metrics answered ${answer.statusCode}`));
+        }, reject);
+      });
+      request.on('timeout', () => request.destroy(new Error('/metrics did not answer in time')));
+      request.on('error', reject);
+    });
   }
 
   /** A series of this program. @throws Error where there is none */

@@ -17,7 +17,9 @@ const run = promisify(execFile);
 export const EAST_COOKIE = 'KVAAVROI';
 export const WEST_COOKIE = 'DDVHSLLQ';
 
-export type EnvoyRelease = '1.36.4' | '1.38.3' | '1.40.0';
+/** Of each minor version that is supported the newest that PyPI has. */
+export const ENVOY_RELEASES = ['1.36.4', '1.37.0', '1.38.3', '1.39.3', '1.40.0'] as const;
+export type EnvoyRelease = (typeof ENVOY_RELEASES)[number];
 
 /** A site's config file as a test may change it before it is written. */
 export interface ConfigFile {
@@ -30,6 +32,8 @@ export interface ConfigFile {
 
 export interface LabOptions {
   readonly envoyVersion?: EnvoyRelease;
+  /** The Node that runs the sidecars and `envoy`; by default the one that runs this. */
+  readonly node?: string;
   /** Sidecars for each site, on Unix sockets when there are several. */
   readonly sidecars?: number;
   readonly configure?: (file: ConfigFile, site: 'east' | 'west') => void;
@@ -66,6 +70,7 @@ export class SiteLab {
   readonly #binary: string;
   readonly #bootstrapFile: string;
   readonly #concurrency: number;
+  readonly #node: string;
 
   constructor(options: {
     name: 'east' | 'west';
@@ -74,6 +79,7 @@ export class SiteLab {
     binary: string;
     sidecarAddresses: readonly string[];
     concurrency: number;
+    node: string;
   }) {
     this.name = options.name;
     this.url = `http://127.0.0.1:${options.ports.edge}`;
@@ -85,10 +91,11 @@ export class SiteLab {
     this.#ports = options.ports;
     this.#binary = options.binary;
     this.#concurrency = options.concurrency;
+    this.#node = options.node;
   }
 
   async render(patch: (bootstrap: string, site: 'east' | 'west') => string): Promise<void> {
-    const { stdout } = await run(process.execPath, [CLI, 'envoy', '--config', this.configFile]);
+    const { stdout } = await run(this.#node, [CLI, 'envoy', '--config', this.configFile]);
     await writeFile(this.#bootstrapFile, patch(stdout, this.name));
   }
 
@@ -110,8 +117,14 @@ export class SiteLab {
 
   async startSidecar(index = 0, env: Record<string, string> = {}): Promise<void> {
     const args = this.sidecarAddresses.length > 1 ? ['--listen', this.sidecarAddresses[index] ?? ''] : [];
-    if (index > 0) args.push('--ops-listen', `${this.sidecarAddresses[index]}.ops`);
-    this.sidecars[index] = await startSidecarProcess({ site: this.name, configFile: this.configFile, args, env });
+    if (index > 0) args.push('--ops-listen', this.opsAddress(index));
+    const { name: site, configFile } = this;
+    this.sidecars[index] = await startSidecarProcess({ site, configFile, args, env, node: this.#node });
+  }
+
+  /** Where a sidecar's ops listener is: the first one's as a URL, the others' as `unix:/path`. */
+  opsAddress(index: number): string {
+    return index === 0 ? this.opsUrl : `${this.sidecarAddresses[index]}.ops`;
   }
 
   async startEnvoy(hotRestart?: { baseId: number; epoch: number }): Promise<void> {
@@ -214,6 +227,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     patchBootstrap = (text) => text,
     concurrency = 2,
     fastPath = FAST_PATH,
+    node = process.execPath,
   } = options;
   const binary = await fetchEnvoy(envoyVersion);
   const directory = await mkdtemp(join(tmpdir(), 'site-persistence-lab-'));
@@ -222,7 +236,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     const sidecarAddresses = Array.from({ length: sidecars }, (_, index) =>
       sidecars === 1 ? `127.0.0.1:${ports[name].sidecar}` : `unix:${directory}/${name}-${index}.sock`,
     );
-    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency });
+    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency, node });
   });
   const [east, west] = labs as [SiteLab, SiteLab];
 
