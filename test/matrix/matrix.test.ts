@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { fetchNode } from '../../lab/node-binary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
@@ -17,7 +16,8 @@ import {
 } from '../support/two-sites.ts';
 import { NODE_RELEASES, type NodeRelease } from './node-releases.ts';
 
-const LOAD_MS = 3_000;
+/** Some seconds of load. */
+const REQUESTS = 3_000;
 /** What the sidecar promises for its stop. */
 const MOST_MS_TO_STOP = 5_000;
 
@@ -78,12 +78,12 @@ describe.each(CELLS)('Envoy %s, Node %s', (envoyVersion, node) => {
     const urls = lab.sites.map((site) => site.url);
     const load = await Load.start({ clients: 16, homes: urls, edges: urls, pauseMs: 0 });
     for (const bothCookies of ['local', 'remote']) {
-      await sleep(LOAD_MS / 3);
+      await load.during(REQUESTS / 3);
       await writeConfig(lab.east, (file) => Object.assign(file, { both_cookies: bothCookies }));
       await reload(lab.east);
       expect(lab.east.sidecar().lines.some((line) => line.includes('config reloaded: both_cookies'))).toBe(true);
     }
-    await sleep(LOAD_MS / 3);
+    await load.during(REQUESTS / 3);
     const report = await load.stop();
     expect(report.lost, report.losses.slice(0, 10).join('\n')).toBe(0);
     expect(report.moved).toBe(0);

@@ -1,0 +1,100 @@
+import type { z } from 'zod';
+import { type Address, formatAddress } from './address.ts';
+import type { CookieConfig, ListenTlsConfig, TlsConfig } from './config.ts';
+import { type Listener, whyUnsafe } from './listener-safety.ts';
+
+// What can be said only of several keys together.
+
+interface NamedPools {
+  readonly site: string;
+  readonly local_pool: { readonly cluster: string; readonly cookie: CookieConfig };
+  readonly remote_pools: readonly { readonly site: string; readonly cluster: string; readonly cookie: CookieConfig }[];
+}
+
+/** A name used twice would make two sites one: the second never gets a request. */
+export function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): void {
+  const seen = {
+    site: new Map([[file.site, 'site']]),
+    cluster: new Map([[file.local_pool.cluster, 'local_pool.cluster']]),
+    cookie: new Map([[file.local_pool.cookie.name, 'local_pool.cookie']]),
+  };
+  file.remote_pools.forEach((pool, index) => {
+    const names = { site: pool.site, cluster: pool.cluster, cookie: pool.cookie.name };
+    for (const key of ['site', 'cluster', 'cookie'] as const) {
+      const first = seen[key].get(names[key]);
+      if (first === undefined) {
+        seen[key].set(names[key], `remote_pools[${index}].${key}`);
+      } else {
+        context.addIssue({
+          code: 'custom',
+          path: ['remote_pools', index, key],
+          message: `is the same as ${first}: each site needs its own`,
+          input: names[key],
+        });
+      }
+    }
+  });
+}
+
+interface Listeners {
+  readonly listen: Address;
+  readonly ops_listen: Address;
+  readonly envoy: { readonly admin: Address; readonly listen: Address | null };
+}
+
+/** Two listeners on one address: the second to start would only say that its port is in use. */
+export function refuseSharedListeners(file: Listeners, context: z.RefinementCtx): void {
+  const listeners = [
+    { path: ['listen'], address: file.listen },
+    { path: ['ops_listen'], address: file.ops_listen },
+    { path: ['envoy', 'admin'], address: file.envoy.admin },
+    { path: ['envoy', 'listen'], address: file.envoy.listen },
+  ];
+  const seen = new Map<string, string>();
+  for (const { path, address } of listeners) {
+    if (address === null) continue;
+    const written = formatAddress(address);
+    const first = seen.get(written);
+    if (first === undefined) seen.set(written, path.join('.'));
+    else {
+      const message = `is the same as ${first}: each needs its own address`;
+      context.addIssue({ code: 'custom', path, message, input: written });
+    }
+  }
+}
+
+interface ListenersWithTls {
+  readonly listen: Address;
+  readonly ops_listen: Address;
+  readonly listen_tls: ListenTlsConfig | null;
+  readonly ops_listen_tls: ListenTlsConfig | null;
+  readonly insecure: boolean;
+}
+
+/** What others reach has client certificates, or is said to be `insecure`. */
+export function refuseUnsafeListeners(file: ListenersWithTls, context: z.RefinementCtx): void {
+  const listeners: readonly Listener[] = [
+    { key: 'listen', address: file.listen, tls: file.listen_tls },
+    { key: 'ops_listen', address: file.ops_listen, tls: file.ops_listen_tls },
+  ];
+  for (const listener of listeners) {
+    const message = whyUnsafe(listener, file.insecure);
+    if (message === null) continue;
+    context.addIssue({ code: 'custom', path: [listener.key], message, input: formatAddress(listener.address) });
+  }
+}
+
+interface Sidecars {
+  readonly listen_tls: ListenTlsConfig | null;
+  readonly envoy: { readonly sidecars?: readonly Address[] | undefined; readonly sidecar_tls: TlsConfig | null };
+}
+
+/** Envoy would reach no sidecar, and no request would be decided. */
+export function refuseLonelySidecarTls({ listen_tls, envoy }: Sidecars, context: z.RefinementCtx): void {
+  if (envoy.sidecar_tls === null) return;
+  const refuse = (message: string) => context.addIssue({ code: 'custom', path: ['envoy', 'sidecar_tls'], message });
+  if (listen_tls === null) refuse('needs listen_tls: without it the sidecars have no TLS');
+  // One cluster holds all sidecars, so there is TLS for each or for none.
+  const socket = envoy.sidecars?.find(({ kind }) => kind === 'unix');
+  if (socket !== undefined) refuse(`has no use for ${formatAddress(socket)}: a Unix socket has no TLS`);
+}
