@@ -13,14 +13,11 @@ export interface EventSource {
 
 /**
  * Calls `onSession` with each HTTP/2 session of a server. To be called after the server has its addresses or injectors.
- * grpc-js has no public way to its sessions: where it hides them, none is seen.
+ * Where grpc-js hides its HTTP/2 servers none is seen.
  */
 export function watchSessions(server: Server, onSession: (session: EventSource) => void): void {
-  const servers: unknown = Reflect.get(server, 'http2Servers');
-  if (!(servers instanceof Map)) return;
-  for (const http2Server of servers.keys()) {
-    if (!isEventSource(http2Server)) continue;
-    http2Server.on('session', (session) => {
+  for (const http2Server of http2ServersOf(server)) {
+    http2Server.on('session', (session: unknown) => {
       if (isEventSource(session)) onSession(session);
     });
   }
@@ -34,10 +31,7 @@ export function takeStreams(
   server: Server,
   take: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
 ): void {
-  const servers: unknown = Reflect.get(server, 'http2Servers');
-  if (!(servers instanceof Map)) return;
-  for (const http2Server of servers.keys()) {
-    if (!(http2Server instanceof EventEmitter)) continue;
+  for (const http2Server of http2ServersOf(server)) {
     const listeners = http2Server.listeners('stream');
     http2Server.removeAllListeners('stream');
     http2Server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => {
@@ -45,6 +39,12 @@ export function takeStreams(
       for (const listener of listeners) Reflect.apply(listener, http2Server, [stream, headers, ...rest]);
     });
   }
+}
+
+/** grpc-js has no public way to them; none where it hides them otherwise than it does now. */
+function http2ServersOf(server: Server): EventEmitter[] {
+  const servers: unknown = Reflect.get(server, 'http2Servers');
+  return servers instanceof Map ? [...servers.keys()].filter((each) => each instanceof EventEmitter) : [];
 }
 
 export function isEventSource(value: unknown): value is EventSource {

@@ -14,7 +14,7 @@ import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { serveGrpcCall } from './grpc-call.ts';
 import { createHttp2Calls, isPlainCall, MAX_MESSAGE_BYTES } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
-import { takeStreams, watchSessions } from './http2-sessions.ts';
+import { isExtProcStream, takeStreams, watchSessions } from './http2-sessions.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
@@ -70,11 +70,10 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
   const connections = new Connections(MAX_CONNECTIONS, () => sayCrowded('connection'));
   const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const { path } = service.definition.Process;
   const serveCall = createHttp2Calls({ open: options.open, onError, onCrowded: () => sayCrowded('call') });
   const otherCalls = new OpenCalls(MAX_OTHER_CALLS, () => sayCrowded('call'));
   takeStreams(server, (stream, headers) => {
-    if (headers[':path'] === path && isPlainCall(headers)) {
+    if (isExtProcStream(headers) && isPlainCall(headers)) {
       serveCall(stream);
       return true;
     }
