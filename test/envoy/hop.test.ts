@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { HOST_NAME, type IssuedFiles, TestCa } from '../support/certificates.ts';
 import { Client } from '../support/client.ts';
+import { DECIDERS, decideBy } from '../support/deciders.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { list, type Tree, tree } from '../support/json-tree.ts';
 import { type ConfigFile, EAST_COOKIE, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
@@ -161,18 +162,8 @@ type Answer = z.infer<typeof answerShape>;
 
 const cookieOf = (name: Name) => `${name === 'right' ? WEST_COOKIE : `COOKIE_${name}`}=x`;
 
-const DECIDERS = ['the sidecar', 'Envoy alone'] as const;
-
 describe.each(DECIDERS)('over TLS, decided by %s', (decider) => {
-  beforeAll(async () => {
-    if (decider === 'Envoy alone') await lab.east.sidecar().stop('SIGKILL');
-  });
-  afterAll(async () => {
-    if (decider === 'Envoy alone') {
-      await lab.east.startSidecar();
-      await lab.ready();
-    }
-  });
+  decideBy(decider, () => lab);
 
   test.each(['right', 'client_cert'] as const)('%s: the session is served by its site', async (name) => {
     const pool = name === 'right' ? 'remote_pool' : name;

@@ -5,6 +5,7 @@ import { parseConfig } from '../../src/config/load.ts';
 import { decide } from '../../src/decision/decide.ts';
 import { createPolicy } from '../../src/decision/policy.ts';
 import { createRequestMatcher } from '../../src/decision/request-matcher.ts';
+import { DECIDERS, decideBy } from '../support/deciders.ts';
 import {
   PROTOCOLS,
   type Protocol,
@@ -61,19 +62,8 @@ async function seen(protocol: Protocol, request: RawRequest): Promise<Seen> {
 
 const WEST: readonly [string, string] = ['cookie', `${WEST_COOKIE}=x`];
 
-/** Both ways to decide must read a request alike: the sidecar, and without it Envoy's own routes. */
-const DECIDERS = ['the sidecar', 'Envoy alone'] as const;
-
 describe.each(DECIDERS)('decided by %s', (decider) => {
-  beforeAll(async () => {
-    if (decider === 'Envoy alone') await lab.east.sidecar().stop('SIGKILL');
-  });
-  afterAll(async () => {
-    if (decider === 'Envoy alone') {
-      await lab.east.startSidecar();
-      await lab.ready();
-    }
-  });
+  decideBy(decider, () => lab);
 
   describe.each(PROTOCOLS)('%s', (protocol) => {
     test.concurrent.each<[what: string, cookies: readonly string[], Outcome]>([
