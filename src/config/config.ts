@@ -29,6 +29,14 @@ export interface ListenTlsConfig {
   readonly clientCaFile: string;
 }
 
+/** TLS of one of Envoy's listeners. */
+export interface EdgeTlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Whose certificates clients must show; null: they need none. */
+  readonly clientCaFile: string | null;
+}
+
 /** The Unix sockets that the sidecar listens on. */
 export interface SocketConfig {
   readonly mode: number;
@@ -103,9 +111,17 @@ export interface EnvoyConfig {
   readonly admin: Address;
   /** Null where the operator brings their own Envoy config. */
   readonly listen: TcpAddress | null;
+  /** Null: without TLS. */
+  readonly listenTls: EdgeTlsConfig | null;
+  /** Where other sites forward to; null: where clients come to as well. */
+  readonly hopListen: TcpAddress | null;
+  /** Null only where {@link hopListen} is. */
+  readonly hopListenTls: ListenTlsConfig | null;
   readonly sidecars: readonly Address[];
   /** How Envoy speaks to them; null: without TLS. */
   readonly sidecarTls: TlsConfig | null;
+  /** Where Envoy reads where its certificates are; null: they are named in the bootstrap, and read once. */
+  readonly secretsDir: string | null;
   readonly version: EnvoyVersion;
   readonly fastPath: boolean;
 }

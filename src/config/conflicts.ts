@@ -39,7 +39,7 @@ export function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): vo
 interface Listeners {
   readonly listen: Address;
   readonly ops_listen: Address;
-  readonly envoy: { readonly admin: Address; readonly listen: Address | null };
+  readonly envoy: { readonly admin: Address; readonly listen: Address | null; readonly hop_listen: Address | null };
 }
 
 /** Two listeners on one address: the second to start would only say that its port is in use. */
@@ -49,6 +49,7 @@ export function refuseSharedListeners(file: Listeners, context: z.RefinementCtx)
     { path: ['ops_listen'], address: file.ops_listen },
     { path: ['envoy', 'admin'], address: file.envoy.admin },
     { path: ['envoy', 'listen'], address: file.envoy.listen },
+    { path: ['envoy', 'hop_listen'], address: file.envoy.hop_listen },
   ];
   const seen = new Map<string, string>();
   for (const { path, address } of listeners) {
@@ -97,4 +98,22 @@ export function refuseLonelySidecarTls({ listen_tls, envoy }: Sidecars, context:
   // One cluster holds all sidecars, so there is TLS for each or for none.
   const socket = envoy.sidecars?.find(({ kind }) => kind === 'unix');
   if (socket !== undefined) refuse(`has no use for ${formatAddress(socket)}: a Unix socket has no TLS`);
+}
+
+interface HopListener {
+  readonly envoy: { readonly hop_listen: Address | null; readonly hop_listen_tls: ListenTlsConfig | null };
+}
+
+/** What comes there is believed of the client and of how it came, so it must be another site. */
+export function refuseLonelyHopListen({ envoy }: HopListener, context: z.RefinementCtx): void {
+  const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: ['envoy', key], message });
+  if (envoy.hop_listen !== null && envoy.hop_listen_tls === null) {
+    refuse(
+      'hop_listen',
+      'needs hop_listen_tls: only other sites may come there. Without TLS they can use envoy.listen',
+    );
+  }
+  if (envoy.hop_listen === null && envoy.hop_listen_tls !== null) {
+    refuse('hop_listen_tls', 'needs hop_listen: the address where other sites forward to');
+  }
 }

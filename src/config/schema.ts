@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
 import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
-import { refuseDuplicates, refuseLonelySidecarTls, refuseSharedListeners, refuseUnsafeListeners } from './conflicts.ts';
+import {
+  refuseDuplicates,
+  refuseLonelyHopListen,
+  refuseLonelySidecarTls,
+  refuseSharedListeners,
+  refuseUnsafeListeners,
+} from './conflicts.ts';
 import { parseDurationMs } from './duration.ts';
 
 /** The decision keeps the cookies of a request as bits of a small integer, and a reply for each set of them. */
@@ -164,6 +170,16 @@ const listenTls = mapping({ cert_file: filePath, key_file: filePath, client_ca_f
   clientCaFile: value.client_ca_file,
 }));
 
+const edgeTls = mapping({
+  cert_file: filePath,
+  key_file: filePath,
+  client_ca_file: filePath.nullable().default(null),
+}).transform((value) => ({
+  certFile: value.cert_file,
+  keyFile: value.key_file,
+  clientCaFile: value.client_ca_file,
+}));
+
 // YAML reads an unquoted 0660 as the decimal number 660; only the text is accepted.
 const SOCKET_MODE = 'must be octal, quoted, and let the owner read and write, such as "0660"';
 const socketMode = z
@@ -218,8 +234,17 @@ const envoyVersion = z
 const envoy = mapping({
   admin: adminAddress.prefault('http://127.0.0.1:9901'),
   listen: tcpAddress.nullable().default(null),
+  listen_tls: edgeTls.nullable().default(null),
+  hop_listen: tcpAddress.nullable().default(null),
+  hop_listen_tls: listenTls.nullable().default(null),
   sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
   sidecar_tls: tls.nullable().default(null),
+  // Envoy and the command that writes the files may run in different directories.
+  secrets_dir: filePath
+    .refine((path) => path.startsWith('/'), { error: 'must be absolute, such as /etc/envoy/secrets' })
+    .transform((path) => path.replace(/\/+$/, ''))
+    .nullable()
+    .default(null),
   version: envoyVersion.default('1.40'),
   fast_path: z.boolean().default(false),
 });
@@ -248,6 +273,7 @@ export const configSchema = mapping({
   .superRefine(refuseSharedListeners)
   .superRefine(refuseUnsafeListeners)
   .superRefine(refuseLonelySidecarTls)
+  .superRefine(refuseLonelyHopListen)
   .transform((file): Config => {
     const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
     return {
@@ -267,8 +293,12 @@ export const configSchema = mapping({
       envoy: {
         admin: file.envoy.admin,
         listen: file.envoy.listen,
+        listenTls: file.envoy.listen_tls,
+        hopListen: file.envoy.hop_listen,
+        hopListenTls: file.envoy.hop_listen_tls,
         sidecars,
         sidecarTls: file.envoy.sidecar_tls,
+        secretsDir: file.envoy.secrets_dir,
         version: file.envoy.version,
         fastPath: file.envoy.fast_path,
       },

@@ -4,7 +4,7 @@ import { renderAdmin } from './admin.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';
-import { renderListener } from './listener.ts';
+import { renderEdges } from './listener.ts';
 import { renderStandInListener } from './stand-in.ts';
 import { hasSafeGracefulClose } from './versions.ts';
 
@@ -21,7 +21,7 @@ export function renderBootstrap(config: Config): JsonObject {
     ...(canStandIn(config) ? { bootstrap_extensions: [internalListeners()] } : {}),
     static_resources: {
       listeners: [
-        renderListener(config, config.envoy.listen),
+        ...renderEdges(config, config.envoy.listen),
         ...(canStandIn(config) ? [renderStandInListener(config)] : []),
       ],
       clusters: renderClusters(config),

@@ -1,11 +1,12 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, EnvoyConfig, RemotePoolConfig, TlsConfig } from '../config/config.ts';
+import type { Config, EnvoyConfig, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
+import { upstreamTls } from './tls.ts';
 import { hasPriorityGroups } from './versions.ts';
 
 /** A SYN that got lost is sent again after 1 s: a shorter time-out would make one lost packet a failover. */
@@ -109,7 +110,7 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
         },
       ),
     },
-    ...(pool.tls === null ? {} : { transport_socket: tlsSocket(pool.tls) }),
+    ...(pool.tls === null ? {} : { transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir) }),
   };
 }
 
@@ -145,7 +146,7 @@ function standInCluster(): JsonObject {
   };
 }
 
-function sidecarCluster({ sidecars, sidecarTls }: EnvoyConfig): JsonObject {
+function sidecarCluster({ sidecars, sidecarTls, secretsDir }: EnvoyConfig): JsonObject {
   return {
     name: SIDECAR_CLUSTER,
     ...endpoints(SIDECAR_CLUSTER, sidecars),
@@ -171,7 +172,7 @@ function sidecarCluster({ sidecars, sidecarTls }: EnvoyConfig): JsonObject {
         { explicit_http_config: { http2_protocol_options: {} } },
       ),
     },
-    ...(sidecarTls === null ? {} : { transport_socket: tlsSocket(sidecarTls, { alpn_protocols: ['h2'] }) }),
+    ...(sidecarTls === null ? {} : { transport_socket: upstreamTls(SIDECAR_CLUSTER, sidecarTls, secretsDir, ['h2']) }),
   };
 }
 
@@ -224,31 +225,6 @@ function endpoints(name: string, addresses: readonly Address[]): JsonObject {
 export function renderAddress(address: Address | TcpAddress): JsonObject {
   if (address.kind === 'unix') return { pipe: { path: address.path } };
   return { socket_address: { address: address.host, port_value: address.port } };
-}
-
-/** @param more of the `common_tls_context` */
-function tlsSocket(tls: TlsConfig, more: JsonObject = {}): JsonObject {
-  const certificate =
-    tls.certFile === null || tls.keyFile === null
-      ? {}
-      : {
-          tls_certificates: [{ certificate_chain: { filename: tls.certFile }, private_key: { filename: tls.keyFile } }],
-        };
-  return {
-    name: 'envoy.transport_sockets.tls',
-    typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
-      sni: tls.sni,
-      common_tls_context: {
-        ...more,
-        ...certificate,
-        validation_context: {
-          trusted_ca:
-            tls.caFile === null ? { filename: '/etc/ssl/certs/ca-certificates.crt' } : { filename: tls.caFile },
-          match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: tls.sni } }],
-        },
-      },
-    }),
-  };
 }
 
 /** A header set to this value, whatever it was. */

@@ -1,13 +1,14 @@
 import type { TcpAddress } from '../config/address.ts';
-import type { Config, CookieConfig } from '../config/config.ts';
+import type { Config, CookieConfig, EdgeTlsConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER, REQUEST_ID_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
 import { overwrite, renderAddress } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
-import { SIDECAR_CLUSTER } from './names.ts';
+import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
 import { anotherHost } from './retries.ts';
 import { renderRouteConfig } from './routes.ts';
+import { downstreamTls } from './tls.ts';
 
 /**
  * How long a request waits for its decision before it goes on without one. Long, because a burst of a thousand
@@ -21,21 +22,45 @@ const HEADERS_FOR_SIDECAR = [
   ...[':status', 'x-envoy-upstream-service-time', REFUSED_HEADER],
 ];
 
-/** The edge: one listener whose filters ask the sidecar, answer the status URI, keep clients at their server, route. */
-export function renderListener(config: Config, listen: TcpAddress): JsonObject {
+/** The listeners that ask the sidecar: that of the clients, and that of the other sites where they have one. */
+export function renderEdges(config: Config, listen: TcpAddress): JsonObject[] {
+  const { listenTls, hopListen, hopListenTls } = config.envoy;
+  return [
+    renderEdge(config, EDGE, { address: listen, tls: listenTls, more: {} }),
+    ...(hopListen === null
+      ? []
+      : [renderEdge(config, HOP_EDGE, { address: hopListen, tls: hopListenTls, more: believeTheSender() })]),
+  ];
+}
+
+/** The client's address, and whether it came by HTTPS, are as the site that forwards has seen them: the last of X-Forwarded-For. */
+function believeTheSender(): JsonObject {
+  return { xff_num_trusted_hops: 1 };
+}
+
+interface EdgeOptions {
+  readonly address: TcpAddress;
+  readonly tls: EdgeTlsConfig | null;
+  /** Of the connection manager. */
+  readonly more: JsonObject;
+}
+
+/** Its filters ask the sidecar, answer the status URI, keep clients at their server, route. */
+function renderEdge(config: Config, name: string, { address, tls, more }: EdgeOptions): JsonObject {
   return {
-    name: 'edge',
-    address: renderAddress(listen),
+    name,
+    address: renderAddress(address),
     per_connection_buffer_limit_bytes: 1024 * 1024,
     filter_chains: [
       {
+        ...(tls === null ? {} : { transport_socket: downstreamTls(name, tls, config.envoy.secretsDir) }),
         filters: [
           {
             name: 'envoy.filters.network.http_connection_manager',
-            typed_config: typed(
-              'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-              connectionManager(config),
-            ),
+            typed_config: typed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
+              ...connectionManager(config),
+              ...more,
+            }),
           },
         ],
       },
@@ -45,7 +70,8 @@ export function renderListener(config: Config, listen: TcpAddress): JsonObject {
 
 function connectionManager(config: Config): JsonObject {
   return {
-    stat_prefix: 'edge',
+    // One for both edges: whoever counts decisions, skipped ones or 503s has them all.
+    stat_prefix: EDGE,
     codec_type: 'AUTO',
     use_remote_address: true,
     // One id for a request at both sites.

@@ -1,5 +1,11 @@
 import type { RemotePoolConfig } from '../config/config.ts';
 
+/** The listener that clients come to. */
+export const EDGE = 'edge';
+
+/** The listener that other sites forward to, where that is one of its own. */
+export const HOP_EDGE = 'hop_edge';
+
 /** Envoy's cluster of the sidecars. */
 export const SIDECAR_CLUSTER = 'site_persistence';
 

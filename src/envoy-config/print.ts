@@ -1,7 +1,8 @@
 import { Document, isMap, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
-import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
+import type { JsonObject } from './json.ts';
+import { HOP_EDGE, SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 
 /**
  * The Envoy bootstrap of a site as commented YAML.
@@ -22,10 +23,19 @@ export function printBootstrap(config: Config): string {
   return document.toString({ lineWidth: 0 });
 }
 
+/** A file that the bootstrap refers to, as YAML. */
+export function printSecret(content: JsonObject): string {
+  const document = new Document(content, { aliasDuplicateObjects: false });
+  document.commentBefore =
+    ' Where Envoy finds a certificate, printed by "site-persistence envoy". It watches the files that are named here.';
+  return document.toString({ lineWidth: 0 });
+}
+
 /** What each named part of the config is for. */
 function commentsByName(config: Config): Map<string, string> {
   const local = config.localPool.cluster;
   const comments = new Map([
+    [HOP_EDGE, 'Where other sites forward to, each with a certificate of its own.'],
     [
       'envoy.filters.http.ext_proc',
       'Asks the sidecar. Without its answer the request goes on, by the "undecided" routes.',

@@ -8,6 +8,7 @@ import { fetchEnvoy } from '../../lab/envoy-binary.ts';
 import { ENVOY_VERSIONS } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { printBootstrap } from '../../src/envoy-config/print.ts';
+import { type IssuedFiles, TestCa } from '../support/certificates.ts';
 
 const run = promisify(execFile);
 
@@ -18,7 +19,7 @@ const RELEASES = [
 ] as const;
 
 /** Everything that a config file can say, at once. */
-const EVERYTHING = (version: string) => `
+const EVERYTHING = (version: string, { certFile, keyFile }: IssuedFiles) => `
 site: east
 listen: unix:/run/sp/ext_proc.sock
 status_uri: /a.b(c)/status
@@ -28,20 +29,25 @@ local_pool:
   min_up: 2
   servers: ["127.0.0.1:3001", "localhost:3002", "[::1]:3003"]
 remote_pools:
-  - { site: west, cluster: west_pool, cookie: "DD$VH", servers: [localhost:443], tls: { sni: west.example.com } }
+  - { site: west, cluster: west_pool, cookie: "DD$VH", servers: [localhost:443], tls: { sni: west.example.com, cert_file: ${certFile}, key_file: ${keyFile} } }
   - { site: north, cluster: north_pool, cookie: NN, servers: ["127.0.0.1:81"] }
   - { site: south, cluster: south_pool, cookie: { name: SS, path: /x }, servers: ["127.0.0.1:82", "127.0.0.1:83"] }
 envoy:
   admin: unix:/run/sp/admin.sock
   listen: "[::]:8080"
+  listen_tls: { cert_file: ${certFile}, key_file: ${keyFile} }
+  hop_listen: "[::]:8443"
+  hop_listen_tls: { cert_file: ${certFile}, key_file: ${keyFile}, client_ca_file: ${certFile} }
   sidecars: ["unix:/run/sp/0.sock", "127.0.0.1:9002"]
   version: "${version}"
 `;
 
 describe.each(RELEASES)('Envoy %s', (release, version) => {
   let directory: string;
+  let files: IssuedFiles;
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'site-persistence-validate-'));
+    files = await (await TestCa.create(directory)).issue('any');
   });
   afterAll(async () => await rm(directory, { recursive: true, force: true }));
 
@@ -59,10 +65,10 @@ describe.each(RELEASES)('Envoy %s', (release, version) => {
   });
 
   test('takes a config with everything in it', async () => {
-    await validate(EVERYTHING(version));
+    await validate(EVERYTHING(version, files));
   });
 
   test.each(ENVOY_VERSIONS.filter((older) => older <= version))('takes what is rendered for %s', async (older) => {
-    await validate(EVERYTHING(older));
+    await validate(EVERYTHING(older, files));
   });
 });

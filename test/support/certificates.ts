@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -58,4 +58,16 @@ export class TestCa {
     const [ca, cert, key] = await Promise.all([readFile(this.certFile), readFile(certFile), readFile(keyFile)]);
     return { ca, cert, key };
   }
+}
+
+/** Puts a file in another's place, as a tool does whose readers must never see half of one. */
+export async function replaceFile(file: string, content: Buffer | string): Promise<void> {
+  await writeFile(`${file}.new`, content);
+  await rename(`${file}.new`, file);
+}
+
+/** Puts a certificate and its key in the place of others. */
+export async function replaceCertificate(issued: IssuedFiles, { certFile, keyFile }: IssuedFiles): Promise<void> {
+  await replaceFile(certFile, await readFile(issued.certFile));
+  await replaceFile(keyFile, await readFile(issued.keyFile));
 }

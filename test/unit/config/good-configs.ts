@@ -48,6 +48,10 @@ remote_pools:
 envoy:
   admin: unix:/run/envoy/admin.sock
   listen: 0.0.0.0:8080
+  listen_tls: { cert_file: /etc/edge.pem, key_file: /etc/edge.key }
+  hop_listen: 0.0.0.0:8443
+  hop_listen_tls: { cert_file: /etc/hop.pem, key_file: /etc/hop.key, client_ca_file: /etc/sites.pem }
+  secrets_dir: /etc/envoy/secrets/
   sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
   version: "1.36"
   fast_path: true

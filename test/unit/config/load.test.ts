@@ -45,8 +45,12 @@ const MINIMAL_CONFIG: Config = {
   envoy: {
     admin: { kind: 'tcp', host: '127.0.0.1', port: 9901 },
     listen: null,
+    listenTls: null,
+    hopListen: null,
+    hopListenTls: null,
     sidecars: [{ kind: 'tcp', host: '127.0.0.1', port: 9002 }],
     sidecarTls: null,
+    secretsDir: null,
     version: '1.40',
     fastPath: false,
   },
@@ -155,11 +159,15 @@ describe('parseConfig() reads', () => {
       envoy: {
         admin: { kind: 'unix', path: '/run/envoy/admin.sock' },
         listen: { kind: 'tcp', host: '0.0.0.0', port: 8080 },
+        listenTls: { certFile: '/etc/edge.pem', keyFile: '/etc/edge.key', clientCaFile: null },
+        hopListen: { kind: 'tcp', host: '0.0.0.0', port: 8443 },
+        hopListenTls: { certFile: '/etc/hop.pem', keyFile: '/etc/hop.key', clientCaFile: '/etc/sites.pem' },
         sidecars: [
           { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
           { kind: 'tcp', host: '127.0.0.1', port: 9102 },
         ],
         sidecarTls: null,
+        secretsDir: '/etc/envoy/secrets',
         version: '1.36',
         fastPath: true,
       },

@@ -23,6 +23,10 @@ test.each<[string, boolean]>([
   expect(hasSameEnvoyConfig(read(MINIMAL), read(`${MINIMAL}${more}\n`))).toBe(isSame);
 });
 
+test('with another certificate it is another one, though only a file beside the bootstrap says so', () => {
+  expect(hasSameEnvoyConfig(read(EVERY_KEY), read(EVERY_KEY.replace('/etc/hop.pem', '/etc/other.pem')))).toBe(false);
+});
+
 test('with another cookie it is another one', () => {
   expect(hasSameEnvoyConfig(read(MINIMAL), read(MINIMAL.replace('KVAAVROI', 'OTHER')))).toBe(false);
 });

@@ -1,0 +1,161 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type PeerCertificate } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import {
+  type ClientFiles,
+  HOST_NAME,
+  type IssuedFiles,
+  replaceCertificate,
+  replaceFile,
+  TestCa,
+} from '../support/certificates.ts';
+import { Client } from '../support/client.ts';
+import { freePorts } from '../support/free-ports.ts';
+import { Load } from '../support/load.ts';
+import { type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+
+/** Two sites that forward to each other over TLS, each with a certificate, to a listener that takes nobody else. */
+describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites, Envoy %s', (envoyVersion) => {
+  let directory: string;
+  let ca: TestCa;
+  let otherCa: TestCa;
+  let lab: TwoSites;
+  let westPort: number;
+  const certificates = {} as Record<'east' | 'west', IssuedFiles>;
+  /** The CAs whose certificates both sites take. */
+  let caFile: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'site-persistence-hop-listener-'));
+    [ca, otherCa] = await Promise.all([TestCa.create(directory), TestCa.create(directory, 'other-ca')]);
+    await mkdir(join(directory, 'live'));
+    caFile = join(directory, 'live', 'ca.pem');
+    await replaceFile(caFile, await readFile(ca.certFile));
+    for (const site of ['east', 'west'] as const) {
+      const live = (end: string) => join(directory, 'live', `${site}.${end}`);
+      certificates[site] = { certFile: live('pem'), keyFile: live('key') };
+      await replaceCertificate(await ca.issue(site), certificates[site]);
+    }
+    const [east = 0, west = 0] = await freePorts(2);
+    westPort = west;
+    lab = await startTwoSites({
+      envoyVersion,
+      configure: (file, site) => {
+        const { certFile, keyFile } = certificates[site];
+        const own = { cert_file: certFile, key_file: keyFile };
+        Object.assign(file.envoy, {
+          hop_listen: `127.0.0.1:${site === 'east' ? east : west}`,
+          hop_listen_tls: { ...own, client_ca_file: caFile },
+          secrets_dir: join(directory, `${site}-secrets`),
+        });
+        Object.assign(file.remote_pools[0] ?? {}, {
+          servers: [`127.0.0.1:${site === 'east' ? west : east}`],
+          tls: { sni: HOST_NAME, ca_file: caFile, ...own },
+        });
+      },
+    });
+  });
+  afterAll(async () => {
+    await lab?.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  /** Asks west's listener for sites. @returns its certificate @throws Error when it does not answer */
+  async function askWest(client: Partial<ClientFiles>): Promise<PeerCertificate> {
+    return await new Promise((resolve, reject) => {
+      const options = { host: '127.0.0.1', port: westPort, servername: HOST_NAME, rejectUnauthorized: false };
+      const socket = connect({ ...options, ...client }, () => socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'));
+      socket.once('data', () => {
+        resolve(socket.getPeerCertificate());
+        socket.destroy();
+      });
+      socket.once('error', reject);
+      socket.once('close', () => reject(new Error('closed without an answer')));
+    });
+  }
+
+  test('a session is served by its site, which sees the client as that which forwards has seen it', async () => {
+    const client = new Client();
+    const direct = await client.ask(lab.west.url);
+    const headers = { 'x-forwarded-for': '198.51.100.1', 'x-forwarded-proto': 'https' };
+    const forwarded = await client.ask(`${lab.east.url}/seen-by-west`, { headers });
+    expect(forwarded).toMatchObject({ site: 'west', hop: 'east', server: direct.server });
+    const [first, ...edges] = String(forwarded.headers['x-forwarded-for']).split(/, ?/);
+    expect([first, edges.length]).toEqual(['198.51.100.1', 2]);
+    // How the client came, not how the site that forwarded, nor what the client says.
+    expect(forwarded.headers['x-forwarded-proto']).toBe('http');
+    const logged = () => lab.west.envoy?.lines.find((line) => line.includes('"path":"/seen-by-west"'));
+    await waitUntil(() => logged() !== undefined, { what: "west's log to have it" });
+    expect(JSON.parse(logged() ?? '').client.split(':')[0]).toBe(edges[0]);
+    expect(await lab.east.stat('cluster.remote_pool.ssl.handshake')).toBeGreaterThan(0);
+    client.close();
+  });
+
+  test.each([
+    ['without a certificate', async () => ({})],
+    ['of another CA', async () => await otherCa.clientOf(await otherCa.issue('stranger'))],
+    ['that has expired', async () => await ca.clientOf(await ca.issue('late', { days: -1 }))],
+  ])('takes no client %s', async (_, filesOf) => {
+    await expect(askWest(await filesOf())).rejects.toThrow();
+    await expect(askWest(await ca.clientOf(certificates.east))).resolves.toBeDefined();
+  });
+
+  test('a certificate that is half written is not taken, the old one stays, and a new one takes its place', async () => {
+    const client = await ca.clientOf(certificates.east);
+    const { fingerprint256 } = await askWest(client);
+    const rejected = 'listener.hop_edge.certificate.key_rotation_failed';
+    await replaceFile(certificates.west.certFile, (await readFile(certificates.west.certFile)).subarray(0, 300));
+    await waitUntil(async () => (await lab.west.stat(`sds.${rejected}`)) > 0, { what: 'Envoy to see it' });
+    expect((await askWest(client)).fingerprint256).toBe(fingerprint256);
+    await replaceCertificate(await ca.issue('renewed'), certificates.west);
+    await waitUntil(async () => (await askWest(client)).fingerprint256 !== fingerprint256, { what: 'the new one' });
+  });
+
+  test('every certificate and the CA are replaced under load: no restart, and no request lost', async () => {
+    const envoys = lab.sites.map((site) => site.envoy?.pid);
+    const oldClient = await ca.clientOf(await ca.issue('old-client'));
+    const newClient = await otherCa.clientOf(await otherCa.issue('new-client'));
+    const isTaken = async (client: ClientFiles) =>
+      await askWest(client).then(
+        () => true,
+        () => false,
+      );
+    const load = await Load.start({ homes: [lab.west.url], edges: [lab.east.url], pauseMs: 4 });
+    try {
+      await replaceFile(caFile, Buffer.concat([await readFile(ca.certFile), await readFile(otherCa.certFile)]));
+      await waitUntil(() => isTaken(newClient), { what: 'the new CA to be taken' });
+      for (const { name } of lab.sites)
+        await replaceCertificate(await otherCa.issue(`new-${name}`), certificates[name]);
+      await waitUntil(async () => (await askWest(newClient)).subject.CN === 'new-west', {
+        what: 'the new certificate',
+      });
+      await replaceFile(caFile, await readFile(otherCa.certFile));
+      await waitUntil(async () => !(await isTaken(oldClient)), { what: 'the old CA not to be taken' });
+      const { requests } = load;
+      await waitUntil(() => load.requests > requests + 200, { what: '200 more requests' });
+    } finally {
+      const report = await load.stop();
+      expect(report, report.losses.join('\n')).toMatchObject({ lost: 0, moved: 0 });
+    }
+    expect(lab.sites.map((site) => site.envoy?.pid)).toEqual(envoys);
+
+    // All connections anew: the one site has it all from its start, the other from what came in the meantime.
+    await lab.west.envoy?.stop('SIGKILL');
+    await lab.west.startEnvoy();
+    for (const [home, other] of [
+      [lab.west, lab.east],
+      [lab.east, lab.west],
+    ] as const) {
+      const isForwarded = async () => {
+        const client = new Client();
+        await client.ask(home.url);
+        const { site, hop } = await client.ask(other.url).finally(() => client.close());
+        return site === home.name && hop === other.name;
+      };
+      await waitUntil(isForwarded, { what: `${other.name} to forward to ${home.name}` });
+    }
+  });
+});

@@ -1,0 +1,68 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { fetchEnvoy } from '../../lab/envoy-binary.ts';
+import { ManagedProcess } from '../../lab/managed-process.ts';
+import { CLI } from '../../lab/site-processes.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { parseAdminAddress } from '../../src/config/address.ts';
+import { httpRequest } from '../../src/http-request.ts';
+import { freePorts } from './free-ports.ts';
+
+const run = promisify(execFile);
+
+export interface RenderedEnvoyOptions {
+  readonly release: string;
+  readonly directory: string;
+  /** As in the config file. */
+  readonly admin: string;
+  /** More of the config file's section `envoy`. */
+  readonly envoy?: Readonly<Record<string, unknown>>;
+}
+
+export interface RenderedEnvoy {
+  readonly configFile: string;
+  readonly edgePort: number;
+}
+
+/** An Envoy as `envoy` prints it, while the action runs, with neither a sidecar nor a server. */
+export async function withRenderedEnvoy(
+  { release, directory, admin, envoy = {} }: RenderedEnvoyOptions,
+  action: (envoy: RenderedEnvoy) => Promise<void>,
+): Promise<void> {
+  const [edgePort = 0, sidecar = 0, local = 0, remote = 0] = await freePorts(4);
+  const configFile = join(directory, 'site.yaml');
+  const config = {
+    site: 'east',
+    listen: `127.0.0.1:${sidecar}`,
+    local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', servers: [`127.0.0.1:${local}`] },
+    remote_pools: [{ site: 'west', cluster: 'remote_pool', cookie: 'DDVHSLLQ', servers: [`127.0.0.1:${remote}`] }],
+    envoy: {
+      admin,
+      listen: `127.0.0.1:${edgePort}`,
+      version: release.split('.').slice(0, 2).join('.'),
+      ...envoy,
+    },
+  };
+  await writeFile(configFile, stringify(config));
+  const bootstrap = join(directory, 'envoy.yaml');
+  await writeFile(bootstrap, (await run(process.execPath, [CLI, 'envoy', '--config', configFile])).stdout);
+  const child = new ManagedProcess({
+    name: `Envoy ${release}`,
+    command: await fetchEnvoy(release),
+    args: ['-c', bootstrap, '--concurrency', '1', '-l', 'warn', '--disable-hot-restart'],
+  });
+  try {
+    const ask = { method: 'GET', path: '/ready', timeoutMs: 5_000 } as const;
+    const isReady = async () => {
+      if (child.hasEnded) throw child.failure('ended at its start');
+      return (await httpRequest(parseAdminAddress(admin), ask).catch(() => undefined))?.status === 200;
+    };
+    await waitUntil(isReady, { what: `Envoy ${release} to be ready` });
+    await action({ configFile, edgePort });
+  } finally {
+    await child.stop('SIGKILL');
+  }
+}
