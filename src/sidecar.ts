@@ -105,7 +105,7 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     for (const part of started.toReversed()) await part.close();
   };
   try {
-    const metrics = createMetrics({ counters, state, version });
+    const metrics = createMetrics({ counters, state, certificates: tls, version });
     const events = new EventStreams({ state, rates, changes });
     const opsTls = await startTls('ops_listen', config.opsListenTls);
     const extProcTls = await startTls('listen', config.listenTls);

@@ -13,7 +13,7 @@ export async function doctor(configFile: string, asJson: boolean, context: CliCo
   const config = await loadConfig(configFile);
   const admin = describeAdmin(config.envoy.admin);
   const snapshot = readSnapshot(await ask(config, context.signal));
-  const findings = examine(config, snapshot);
+  const findings = examine(config, snapshot, Date.now());
   const report = { site: config.site, admin, version: snapshot.version, findings };
   const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';
   context.stdout.write(asJson ? jsonReport(report) : printReport(report, { colour }));

@@ -15,7 +15,12 @@ const PATHS = {
   listeners: '/listeners?format=json',
   runtime: '/runtime?format=json',
   stats: `/stats?format=json&filter=${encodeURIComponent(
-    '^(http\\..*ext_proc\\..*|cluster\\..*\\.(membership_(healthy|total)|upstream_rq_active|upstream_.*_overflow))$',
+    [
+      '^(http\\..*ext_proc\\..*',
+      'cluster\\..*\\.(membership_(healthy|total)|upstream_rq_active|upstream_.*_overflow)',
+      'sds\\..*\\.update_(success|rejected)',
+      '(cluster|listener)\\..*\\.ssl\\.certificate\\..*\\.expiration_unix_time_seconds)$',
+    ].join('|'),
   )}`,
 } as const;
 

@@ -27,8 +27,8 @@ export const CHECK_GROUPS: readonly CheckGroup[] = [
 ];
 
 /** What is right, missing or unsafe in a running Envoy for this site. Pure; whatever the Envoy's config looks like, it does not throw. */
-export function examine(config: Config, snapshot: EnvoySnapshot): Finding[] {
-  const facts = gatherFacts(config, snapshot);
+export function examine(config: Config, snapshot: EnvoySnapshot, nowMs: number): Finding[] {
+  const facts = gatherFacts(config, snapshot, nowMs);
   return CHECK_GROUPS.flatMap((group) =>
     group.checks.flatMap((check) =>
       check.run(facts).map((verdict) => ({ group: group.name, check: check.name, ...verdict })),

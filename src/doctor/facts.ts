@@ -19,6 +19,8 @@ export interface Edge extends ConnectionManager {
 export interface Facts {
   readonly config: Config;
   readonly snapshot: EnvoySnapshot;
+  /** When the snapshot was taken, since 1970. */
+  readonly nowMs: number;
   /** The Envoy that the checks go by. */
   readonly version: EnvoyVersion;
   readonly expected: Expected;
@@ -29,12 +31,13 @@ export interface Facts {
   readonly sidecarClusters: readonly string[];
 }
 
-export function gatherFacts(config: Config, snapshot: EnvoySnapshot): Facts {
+export function gatherFacts(config: Config, snapshot: EnvoySnapshot, nowMs: number): Facts {
   const version = nearestVersion(snapshot.version, config.envoy.version);
   const edges = snapshot.connectionManagers.flatMap((manager) => edgeOf(manager, config, snapshot));
   return {
     config,
     snapshot,
+    nowMs,
     version,
     expected: expectedOf(config, version),
     edges,

@@ -2,7 +2,10 @@ import type { Config, EdgeTlsConfig, TlsConfig } from '../config/config.ts';
 import { type JsonObject, typed } from './json.ts';
 import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
 
-/** Where Debian, Ubuntu and Alpine, and so Envoy's images, have the CAs that everybody trusts. */
+/**
+ * Where Debian, Ubuntu and Alpine, and so Envoy's images, have the CAs that everybody trusts. It is never a secret: it
+ * changes only with the system, and some CA in it may have ended, which of a secret would be an alert.
+ */
 const SYSTEM_CA_FILE = '/etc/ssl/certs/ca-certificates.crt';
 
 /** A file in which Envoy reads where a certificate is. It watches the files that are named there as well. */
@@ -16,7 +19,7 @@ interface TlsUser {
   /** Unique among all of them; a part of file names. */
   readonly name: string;
   readonly certificate: { readonly certFile: string; readonly keyFile: string } | null;
-  /** Whose certificates are taken; null where none is asked for. */
+  /** Whose certificates are taken; null: the system's CAs of a cluster, and of a listener none, for it asks for none. */
   readonly caFile: string | null;
 }
 
@@ -28,9 +31,9 @@ export function upstreamTls(cluster: string, tls: TlsConfig, secretsDir: string 
     common_tls_context: {
       ...(alpn.length === 0 ? {} : { alpn_protocols: alpn }),
       ...certificates(user, secretsDir),
-      ...validation(user, secretsDir, {
-        match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: tls.sni } }],
-      }),
+      ...(user.caFile === null
+        ? { validation_context: { trusted_ca: { filename: SYSTEM_CA_FILE }, ...matchName(tls.sni) } }
+        : validation(user.name, user.caFile, secretsDir, matchName(tls.sni))),
     },
   });
 }
@@ -43,7 +46,7 @@ export function downstreamTls(listener: string, tls: EdgeTlsConfig, secretsDir: 
     common_tls_context: {
       alpn_protocols: ['h2', 'http/1.1'],
       ...certificates(user, secretsDir),
-      ...validation(user, secretsDir, {}),
+      ...(user.caFile === null ? {} : validation(user.name, user.caFile, secretsDir, {})),
     },
   });
 }
@@ -67,7 +70,8 @@ export function renderSecrets(config: Config): readonly SecretFile[] {
 
 /** Whether the rendered Envoy has certificates that it reads at its start only. */
 export function readsCertificatesOnce(config: Config): boolean {
-  return config.envoy.secretsDir === null && tlsUsers(config).length > 0;
+  const hasFiles = ({ certificate, caFile }: TlsUser) => certificate !== null || caFile !== null;
+  return config.envoy.secretsDir === null && tlsUsers(config).some(hasFiles);
 }
 
 function tlsUsers({ remotePools, envoy }: Config): TlsUser[] {
@@ -81,19 +85,26 @@ function tlsUsers({ remotePools, envoy }: Config): TlsUser[] {
 
 function clusterUser(cluster: string, { certFile, keyFile, caFile }: TlsConfig): TlsUser {
   return {
-    // A cluster's name may have a slash in it.
-    name: `cluster.${encodeURIComponent(cluster)}`,
+    name: `cluster_${fileNameOf(cluster)}`,
     certificate: certFile === null || keyFile === null ? null : { certFile, keyFile },
-    caFile: caFile ?? SYSTEM_CA_FILE,
+    caFile,
   };
 }
 
-function listenerUser(listener: string, { certFile, keyFile, clientCaFile }: EdgeTlsConfig): TlsUser {
-  return { name: `listener.${listener}`, certificate: { certFile, keyFile }, caFile: clientCaFile };
+/**
+ * A cluster's name may have a slash in it, or a dot; and in Envoy's metrics a secret's name ends at its first dot. Whatever
+ * the names, no two become the same.
+ */
+function fileNameOf(cluster: string): string {
+  return encodeURIComponent(cluster).replaceAll('.', '%2E');
 }
 
-const certificateSecret = (user: string) => `${user}.certificate`;
-const caSecret = (user: string) => `${user}.ca`;
+function listenerUser(listener: string, { certFile, keyFile, clientCaFile }: EdgeTlsConfig): TlsUser {
+  return { name: `listener_${listener}`, certificate: { certFile, keyFile }, caFile: clientCaFile };
+}
+
+const certificateSecret = (user: string) => `${user}_certificate`;
+const caSecret = (user: string) => `${user}_ca`;
 
 function certificates({ name, certificate }: TlsUser, secretsDir: string | null): JsonObject {
   if (certificate === null) return {};
@@ -105,9 +116,12 @@ function tlsCertificate({ certFile, keyFile }: { readonly certFile: string; read
   return { certificate_chain: { filename: certFile }, private_key: { filename: keyFile } };
 }
 
+function matchName(sni: string): JsonObject {
+  return { match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: sni } }] };
+}
+
 /** @param more of the validation, which does not come from a file */
-function validation({ name, caFile }: TlsUser, secretsDir: string | null, more: JsonObject): JsonObject {
-  if (caFile === null) return {};
+function validation(name: string, caFile: string, secretsDir: string | null, more: JsonObject): JsonObject {
   if (secretsDir === null) return { validation_context: { trusted_ca: { filename: caFile }, ...more } };
   return {
     combined_validation_context: {

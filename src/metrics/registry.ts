@@ -8,7 +8,14 @@ const PREFIX = 'site_persistence_';
 export interface MetricsOptions {
   readonly counters: Counters;
   readonly state: () => SiteStateReport;
+  /** Those of the listeners with TLS. */
+  readonly certificates: readonly ExpiringCertificate[];
   readonly version: string;
+}
+
+export interface ExpiringCertificate {
+  readonly listener: string;
+  readonly validTo: Date;
 }
 
 export interface Metrics {
@@ -21,13 +28,14 @@ export interface Metrics {
  * The metrics. Nothing is kept here: each scrape reads the counters and the site's state as they are. The labels'
  * values are decisions, sites and clusters, so the config bounds how many series there are.
  */
-export function createMetrics({ counters, state, version }: MetricsOptions): Metrics {
+export function createMetrics({ counters, state, certificates, version }: MetricsOptions): Metrics {
   const own = new Registry();
   // One view for a whole scrape: consistent, and cheap where a pool has thousands of servers.
   const seen = { state: state() };
   addTraffic(own, counters);
   addPolls(own, counters, seen);
   addPools(own, seen);
+  addCertificates(own, certificates);
   addProgram(own, counters, seen, version);
   const all = Registry.merge([own, processRegistry()]);
   return {
@@ -102,6 +110,17 @@ function addPools(registry: Registry, seen: Seen): void {
     'Whether Envoy has said lately how the pool is, and has a cluster of its name.',
     (pool) => Number(pool.health_known),
   );
+}
+
+function addCertificates(registry: Registry, certificates: readonly ExpiringCertificate[]): void {
+  addGauge(registry, {
+    name: 'certificate_expiry_timestamp_seconds',
+    help: 'When the certificate of a listener with TLS ends.',
+    labels: ['listener'],
+    read: (add) => {
+      for (const { listener, validTo } of certificates) add(validTo.getTime() / 1_000, { listener });
+    },
+  });
 }
 
 function addProgram(registry: Registry, counters: Counters, seen: Seen, version: string): void {

@@ -15,13 +15,17 @@ export class CertificateError extends Error {
   }
 }
 
-/** What the files of a listener's TLS hold, each PEM text and checked. */
-export interface Certificates {
+/** From when to when a certificate counts. */
+export interface Validity {
+  readonly validFrom: Date;
+  readonly validTo: Date;
+}
+
+/** What the files of a listener's TLS hold, each PEM text and checked; the validity is that of the listener's own. */
+export interface Certificates extends Validity {
   readonly cert: string;
   readonly key: string;
   readonly clientCa: string;
-  /** When the listener's own certificate ends. */
-  readonly validTo: Date;
 }
 
 /** A file, and the key of the config that names it. */
@@ -54,7 +58,7 @@ export async function readCertificates(listener: ListenerKey, tls: ListenTlsConf
   } catch (error) {
     throw refusal(certSource, `OpenSSL does not take it: ${error instanceof Error ? error.message : error}`, error);
   }
-  return { cert, key, clientCa, validTo: new Date(own.validTo) };
+  return { cert, key, clientCa, validFrom: new Date(own.validFrom), validTo: new Date(own.validTo) };
 }
 
 function refusal({ file, key }: Source, why: string, cause?: unknown): CertificateError {

@@ -8,12 +8,16 @@ import type { ListenerKey } from '../config/listener-safety.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogLimit } from '../log-limit.ts';
 import { CertificateError, type Certificates, readCertificates } from './certificates.ts';
+import { watchExpiry } from './expiry.ts';
 
 /** Who connects and says nothing is not waited for as long as Node would, which is two minutes. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** TLS of one listener, whose clients must show a certificate. */
 export interface ServerTls {
+  readonly listener: ListenerKey;
+  /** When the listener's own certificate ends. */
+  readonly validTo: Date;
   /** For a server of node:tls or node:https. */
   readonly options: TlsOptions;
   /** Gives a server that was made with {@link options} new certificates when there are, and logs whom it turns away. */
@@ -38,6 +42,7 @@ export interface ServerTlsOptions {
 export async function startServerTls({ listener, files, changes, logger }: ServerTlsOptions): Promise<ServerTls> {
   const servers: Server[] = [];
   let current = await readCertificates(listener, files);
+  const expiry = watchExpiry(`${listener}_tls`, current, changes);
   let isClosed = false;
   /** One after the other: what was read last is in force. */
   let reloads = Promise.resolve();
@@ -50,6 +55,7 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
       current = next;
       for (const server of servers) server.setSecureContext(secureContext(current));
       changes.info(`${listener}_tls: new certificates, good until ${current.validTo.toISOString()}`);
+      expiry.renewed(current);
     } catch (error) {
       const why = error instanceof CertificateError ? error.message : `${listener}_tls: ${String(error)}`;
       if (!isClosed) changes.error(`${why}; the old certificates stay`);
@@ -70,6 +76,10 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
   void reload();
 
   return {
+    listener,
+    get validTo() {
+      return current.validTo;
+    },
     get options() {
       return {
         ...secureContext(current),
@@ -85,6 +95,7 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
     reload,
     close() {
       isClosed = true;
+      expiry.close();
       for (const watch of watches) watch.close();
     },
   };

@@ -106,7 +106,7 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites,
   test('a certificate that is half written is not taken, the old one stays, and a new one takes its place', async () => {
     const client = await ca.clientOf(certificates.east);
     const { fingerprint256 } = await askWest(client);
-    const rejected = 'listener.hop_edge.certificate.key_rotation_failed';
+    const rejected = 'listener_hop_edge_certificate.key_rotation_failed';
     await replaceFile(certificates.west.certFile, (await readFile(certificates.west.certFile)).subarray(0, 300));
     await waitUntil(async () => (await lab.west.stat(`sds.${rejected}`)) > 0, { what: 'Envoy to see it' });
     expect((await askWest(client)).fingerprint256).toBe(fingerprint256);

@@ -8,6 +8,7 @@ import { waitUntil } from '../../lab/wait-until.ts';
 import type { Config } from '../../src/config/config.ts';
 import { httpRequest } from '../../src/http-request.ts';
 import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
+import { readCertificates } from '../../src/tls/certificates.ts';
 import { type ClientFiles, HOST_NAME, type IssuedFiles, TestCa } from '../support/certificates.ts';
 import { runCli, startServe } from './cli-process.ts';
 import { ExtProcClient, requestHeaders } from './ext-proc-client.ts';
@@ -232,6 +233,22 @@ describe('certificates that change', () => {
       expect.stringMatching(/^info listen_tls: new certificates, good until \d{4}-/),
     );
     expect(await askOps(east, east.right)).toBe(200);
+  });
+
+  test('are in the metrics by when they end', async () => {
+    const east = await startEast();
+    const { validTo } = await readCertificates('listen', {
+      ...east.server,
+      clientCaFile: east.ca.certFile,
+    });
+    const { body } = await httpRequest(east.config.opsListen, {
+      ...{ method: 'GET', path: '/metrics', timeoutMs: 10_000 },
+      tls: { servername: HOST_NAME, ...east.right },
+    });
+    for (const listener of ['listen', 'ops_listen']) {
+      const metric = `site_persistence_certificate_expiry_timestamp_seconds{listener="${listener}"}`;
+      expect(body).toContain(`${metric} ${validTo.getTime() / 1_000}\n`);
+    }
   });
 
   test('are refused where they are bad, by the name of their file, and the old ones stay', async () => {

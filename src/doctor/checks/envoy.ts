@@ -26,6 +26,7 @@ export const ENVOY_CHECKS: CheckGroup = {
     { name: 'admin paths', run: adminPaths },
     { name: 'gauges', run: gauges },
     { name: 'updates', run: updates },
+    { name: 'certificates', run: certificates },
   ],
 };
 
@@ -205,6 +206,38 @@ function updates({ snapshot }: Facts): Verdict[] {
   if (snapshot.unread.has('configDump')) return [unchecked('the config cannot be read')];
   if (snapshot.refusedUpdates.length === 0) return [ok('Envoy has refused no update of its config')];
   return snapshot.refusedUpdates.map((refused) => warn(`Envoy refused an update and keeps the old config: ${refused}`));
+}
+
+const EXPIRATION = /^(cluster|listener)\.(.*)\.ssl\.certificate\.(.*)\.expiration_unix_time_seconds$/;
+const DAY_SECONDS = 86_400;
+const FEW_DAYS = 7;
+
+/**
+ * Those of its listeners and clusters: whether Envoy could read them, and which end soon. Not those of a CA file that has no
+ * name, for that may be the system's, in which some CA has ended.
+ */
+function certificates({ snapshot: { stats }, nowMs }: Facts): Verdict[] {
+  if (stats === null) return [unchecked('the stats cannot be read')];
+  const verdicts: Verdict[] = [];
+  for (const [name, value] of stats) {
+    const secret = /^sds\.(.*)\.update_success$/.exec(name)?.[1];
+    if (secret !== undefined && value === 0 && (stats.get(`sds.${secret}.update_rejected`) ?? 0) > 0) {
+      const mend = steps(
+        'what to do:',
+        'put files there that Envoy can use, each by renaming; its log says what is wrong',
+      );
+      verdicts.push(wrong(`Envoy takes none of what ${secret} leads to: no connection with it`, mend));
+    }
+    const [, kind, user, certificate = ''] = EXPIRATION.exec(name) ?? [];
+    if (kind === undefined || certificate.startsWith('unnamed_ca_cert_')) continue;
+    const leftSeconds = value - nowMs / 1_000;
+    if (leftSeconds > FEW_DAYS * DAY_SECONDS) continue;
+    const day = new Date(value * 1_000).toISOString().slice(0, 10);
+    const text = `${certificate} of ${kind} ${user} ${leftSeconds < 0 ? 'has ended' : 'ends'} on ${day}`;
+    const mend = steps('what to do:', 'put a new one in its place, by renaming where envoy.secrets_dir is used');
+    verdicts.push(leftSeconds < 0 ? wrong(text, mend) : warn(text, mend));
+  }
+  return verdicts.length > 0 ? verdicts : [ok('none that Envoy shows ends within a week')];
 }
 
 /** Whether some layer of the runtime can be written by `POST /runtime_modify`. */

@@ -5,14 +5,23 @@ import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
 import { CHECK_GROUPS, examine } from '../../../src/doctor/examine.ts';
 import { FAST_PATH_KEY } from '../../../src/fast-path/fast-path-key.ts';
 import { list, tree } from '../../support/json-tree.ts';
-import { answersOf, CONFIG, describeTroubles, extProcStat, fakeEnvoy, managerOf, troublesOf } from './fake-envoy.ts';
+import {
+  answersOf,
+  CONFIG,
+  describeTroubles,
+  extProcStat,
+  fakeEnvoy,
+  managerOf,
+  NOW_MS,
+  troublesOf,
+} from './fake-envoy.ts';
 
 test('what is printed is fine', () => {
   expect(troublesOf(fakeEnvoy())).toEqual([]);
 });
 
 test('every check says something, whatever it finds', () => {
-  const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())));
+  const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())), NOW_MS);
   for (const group of CHECK_GROUPS) {
     for (const check of group.checks) {
       expect(findings.some((finding) => finding.group === group.name && finding.check === check.name)).toBe(true);
@@ -157,6 +166,38 @@ test('an update that Envoy has refused is told', () => {
   ]);
 });
 
+test.each([
+  [30, 'listener_edge_certificate', []],
+  [
+    3,
+    'listener_edge_certificate',
+    ['warn certificates: listener_edge_certificate of listener [::]_443 ends on 2026-06-04'],
+  ],
+  [-1, 'listener_edge_ca', ['wrong certificates: listener_edge_ca of listener [::]_443 has ended on 2026-05-31']],
+  // It may be the system's, some CA of which has always ended.
+  [-1, 'unnamed_ca_cert_e3b0c442', []],
+])("a certificate of Envoy's that ends in %s days: %s", (days, name, troubles) => {
+  const envoy = fakeEnvoy();
+  const seconds = NOW_MS / 1_000 + days * 86_400;
+  envoy.stats.set(`listener.[::]_443.ssl.certificate.${name}.expiration_unix_time_seconds`, seconds);
+  expect(troublesOf(envoy)).toEqual(troubles);
+});
+
+test('a certificate that Envoy could not take is told, and one that it could not take later is not', () => {
+  const envoy = fakeEnvoy();
+  for (const [secret, success, rejected] of [
+    ['listener_edge_certificate', 0, 1],
+    ['cluster_remote_pool_ca', 1, 1],
+    ['cluster_remote_pool_certificate', 0, 0],
+  ] as const) {
+    envoy.stats.set(`sds.${secret}.update_success`, success);
+    envoy.stats.set(`sds.${secret}.update_rejected`, rejected);
+  }
+  expect(troublesOf(envoy)).toEqual([
+    'wrong certificates: Envoy takes none of what listener_edge_certificate leads to: no connection with it',
+  ]);
+});
+
 test('what comes by scoped routes, VHDS or a match tree, or has not come yet, is said to be unread', () => {
   const unread = (change: (manager: ReturnType<typeof managerOf>) => void) => {
     const envoy = fakeEnvoy();
@@ -221,7 +262,7 @@ test('a cluster of sidecars without a host is wrong', () => {
   const answers = answersOf(fakeEnvoy());
   const clusters = list(answers.clusters, 'json', 'cluster_statuses');
   delete tree(clusters, 'name=site_persistence').host_statuses;
-  expect(describeTroubles(examine(CONFIG, readSnapshot(answers)))).toEqual([
+  expect(describeTroubles(examine(CONFIG, readSnapshot(answers), NOW_MS))).toEqual([
     'wrong answering: no sidecar answers, so no request is decided: 0 of 0 up',
   ]);
 });
@@ -286,7 +327,7 @@ test('a stale key of the fast path is wrong, with the command that takes it away
   const envoy = fakeEnvoy();
   envoy.runtime.set(FAST_PATH_KEY, '100');
   const config = { ...CONFIG, envoy: { ...CONFIG.envoy, admin: { kind: 'unix', path: '/run/admin.sock' } as const } };
-  const found = examine(config, readSnapshot(answersOf(envoy))).find(({ mark }) => mark === 'wrong');
+  const found = examine(config, readSnapshot(answersOf(envoy)), NOW_MS).find(({ mark }) => mark === 'wrong');
   expect(found?.mend?.lines).toBe(
     'curl -X POST --unix-socket /run/admin.sock "http://envoy/runtime_modify?site_persistence.fast_path=0"',
   );
@@ -302,7 +343,7 @@ test('when nothing but the version is answered, each check says so or cannot be 
     runtime: refused,
     stats: refused,
   };
-  const findings = examine(CONFIG, readSnapshot(answers));
+  const findings = examine(CONFIG, readSnapshot(answers), NOW_MS);
   expect(describeTroubles(findings).filter((trouble) => trouble.startsWith('wrong'))).toEqual([
     'wrong admin answers: GET /x was answered 403: most of what follows cannot be checked',
     'wrong admin answers: GET /x was answered 403: the sidecar needs it',
@@ -321,7 +362,7 @@ test('whatever Envoy answers, every finding is one line and nothing is thrown', 
     fc.property(fc.array(fc.tuple(fc.nat(), junk), { minLength: 1, maxLength: 5 }), (changes) => {
       const answers: AdminAnswers = JSON.parse(original);
       for (const [position, value] of changes) replaceAt(answers, position, value);
-      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers))) {
+      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers), NOW_MS)) {
         expect(text).not.toBe('');
         if (mark === 'wrong') expect(mend?.lines).not.toBe('');
       }
