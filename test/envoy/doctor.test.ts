@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { TestCa } from '../support/certificates.ts';
 import { type Changes, type DoctorFinding, DoctorSite, type Ports } from '../support/doctor-site.ts';
 import { isTree, list, paste, type Tree, tree } from '../support/json-tree.ts';
 
@@ -1075,6 +1076,27 @@ describe('on Envoy 1.40, broken in one way:', () => {
     };
     const { code, findings } = await site.examine({ rendered });
     expect({ code, troubles: troubles(findings) }).toEqual({ code: 0, troubles: ['hosts: warn', 'hosts: warn'] });
+  });
+
+  test('with TLS for clients and a listener for other sites: all is well while their certificates last', async () => {
+    const ca = await TestCa.create(site.directory);
+    const { certFile, keyFile } = await ca.issue('edge', { days: 30 });
+    const own = { cert_file: certFile, key_file: keyFile };
+    const envoy = {
+      listen_tls: own,
+      hop_listen: `127.0.0.1:${site.ports.second}`,
+      hop_listen_tls: { ...own, client_ca_file: ca.certFile },
+    };
+    // The CA's own, which has no name, ends tomorrow; it might be one of the system's.
+    expect(await outcome(site, { rendered: { envoy } })).toEqual(ALL_WELL);
+    await ca.issue('edge');
+    const { code, findings } = await site.examine({ rendered: { envoy } });
+    expect(code).toBe(0);
+    const bad = findings.filter(({ mark }) => mark !== 'ok').map(({ text }) => text.replace(/unnamed_cert_\w+/, 'it'));
+    expect(new Set(bad.map((text) => text.replace(/\d{5}/, 'PORT')))).toEqual(
+      new Set([expect.stringMatching(/^it of listener 127\.0\.0\.1_PORT ends on \d{4}-\d\d-\d\d$/)]),
+    );
+    expect(bad).toHaveLength(2);
   });
 
   test('with an Envoy config of the operator, in files of its own and under other names: all is well', async () => {

@@ -64,7 +64,9 @@ test.each(['docs/alerts.yaml', 'docs/grafana-dashboard.json'])(
     );
     const there = new Set(`${ours}\n${envoys}`.split('\n').map((line) => /^[a-z_]\w*/i.exec(line)?.[0] ?? ''));
     const text = await readFile(`${root}${file}`, 'utf8');
-    const named = new Set(text.match(/\b(site_persistence|envoy|process|nodejs)_(?!cluster_name\b|tls_certificate\b)[a-z0-9_]+\b/g));
+    const named = new Set(
+      text.match(/\b(site_persistence|envoy|process|nodejs)_(?!cluster_name\b|tls_certificate\b)[a-z0-9_]+\b/g),
+    );
     expect(named.size).toBeGreaterThan(10);
     const missing = [...named].filter((name) => !there.has(name));
     expect(missing).toEqual([]);
