@@ -20,6 +20,11 @@ export function printBootstrap(config: Config): string {
     if (comment !== undefined) map.commentBefore = ` ${comment}`;
     for (const pair of map.items) commentKey(pair);
   });
+  const admin = document.get('admin', true);
+  if (config.envoy.admin.kind === 'tcp' && isMap(admin)) {
+    admin.commentBefore =
+      ' Whoever is on this machine can ask it. Better envoy.admin: unix:/run/envoy/admin.sock, which is for one group only.';
+  }
   return document.toString({ lineWidth: 0 });
 }
 

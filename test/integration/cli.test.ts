@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -176,6 +177,54 @@ describe('envoy', () => {
       'local_pool.servers',
       'remote_pools[0].servers',
       'envoy.listen',
+    ]);
+  });
+
+  test('writes the files by which Envoy watches its certificates, or says that it reads them once', async () => {
+    const directory = await temporaryDirectory();
+    const tls = { cert_file: '/c.pem', key_file: '/c.key' };
+    const secrets_dir = join(directory, 'envoy', 'secrets');
+    const config = (envoy: SiteFile) =>
+      writeSiteFile({
+        site: 'east',
+        local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', servers: ['127.0.0.1:1'] },
+        remote_pools: [
+          { site: 'west', cluster: 'a/b.c', cookie: 'DDVHSLLQ', servers: ['127.0.0.1:2'], tls: { sni: 'w', ...tls } },
+        ],
+        envoy: { listen: '127.0.0.1:3', listen_tls: { ...tls, client_ca_file: '/ca.pem' }, ...envoy },
+      });
+    const plain = await runCli(['envoy', '-c', await config({})]);
+    expect([plain.code, plain.stderr.split('\n').length]).toEqual([0, 2]);
+    expect(plain.stderr).toContain('at its start only');
+
+    const { code, stdout, stderr } = await runCli(['envoy', '-c', await config({ secrets_dir })]);
+    expect([code, stderr]).toEqual([0, '']);
+    const files = await readdir(secrets_dir);
+    expect(files.sort()).toEqual([
+      'cluster_a%2Fb%2Ec_certificate.yaml',
+      'listener_edge_ca.yaml',
+      'listener_edge_certificate.yaml',
+    ]);
+    // Each is referred to, by its name.
+    for (const file of files) {
+      const secret: unknown = parse(await readFile(join(secrets_dir, file), 'utf8'));
+      expect(secret).toMatchObject({ resources: [{ name: file.replace(/\.yaml$/, '') }] });
+      expect(stdout).toContain(`path: ${join(secrets_dir, file)}\n`);
+    }
+    expect(stdout).not.toContain('/c.pem');
+  });
+
+  test('says in one line that such a file cannot be written, prints nothing, and exits 1', async () => {
+    const file = join(await temporaryDirectory(), 'file');
+    await writeFile(file, '');
+    const configFile = await writeSiteFile({
+      site: 'east',
+      local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', servers: ['127.0.0.1:1'] },
+      remote_pools: [{ site: 'west', cluster: 'west', cookie: 'DDVHSLLQ', servers: ['127.0.0.1:2'] }],
+      envoy: { listen: '127.0.0.1:3', secrets_dir: `${file}/secrets` },
+    });
+    expect(complaint(await runCli(['envoy', '-c', configFile]), 1)).toEqual([
+      expect.stringMatching(/^envoy\.secrets_dir: .*\/file\/secrets can't be written: ENOTDIR/),
     ]);
   });
 
