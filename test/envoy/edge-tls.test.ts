@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
 import { get } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { HOST_NAME, replaceCertificate, TestCa } from '../support/certificates.ts';
+import { HOST_NAME, replaceCertificate, replaceFile, TestCa } from '../support/certificates.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { withRenderedEnvoy } from '../support/rendered-envoy.ts';
 
@@ -80,6 +80,27 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
       );
     },
   );
+
+  test('a certificate that is written in place is taken once anything is renamed in its directory', async () => {
+    const live = { certFile: join(directory, 'inplace', 'edge.pem'), keyFile: join(directory, 'inplace', 'edge.key') };
+    await mkdir(join(directory, 'inplace'), { recursive: true });
+    await replaceCertificate(await ca.issue('first'), live);
+    const [admin = 0] = await freePorts(1);
+    const envoy = {
+      listen_tls: { cert_file: live.certFile, key_file: live.keyFile },
+      secrets_dir: join(directory, 'secrets'),
+    };
+    await withRenderedEnvoy({ release, directory, admin: `http://127.0.0.1:${admin}`, envoy }, async ({ edgePort }) => {
+      const first = await askOver1(edgePort);
+      const second = await ca.issue('second');
+      await cp(second.certFile, live.certFile);
+      await cp(second.keyFile, live.keyFile);
+      expect((await askOver1(edgePort)).certificate).toBe(first.certificate);
+      await replaceFile(join(directory, 'inplace', '.renewed'), '');
+      const isNew = async () => (await askOver1(edgePort)).certificate !== first.certificate;
+      await waitUntil(isNew, { what: 'the new certificate' });
+    });
+  });
 
   test('with client_ca_file it takes no client without a certificate', async () => {
     const files = await ca.issue('edge');
