@@ -1,3 +1,4 @@
+import type { HopCertificates } from '../test/support/hop-certificates.ts';
 import { reload, writeConfig } from '../test/support/reload.ts';
 import type { SiteLab, TwoSites } from '../test/support/two-sites.ts';
 import type { ChurnKind } from './schedule.ts';
@@ -7,12 +8,17 @@ export const RESTARTED_SIDECAR = 1;
 
 export interface Churned {
   readonly lab: TwoSites;
+  readonly certificates: HopCertificates;
   /** Where the load goes, which a global load balancer would keep: a site whose Envoy is killed is taken out. */
   readonly edges: string[];
 }
 
 /** Does it, and returns when both sites are whole again and see each other. */
-export async function perform(kind: ChurnKind, { lab, edges }: Churned, name: 'east' | 'west'): Promise<void> {
+export async function perform(
+  kind: ChurnKind,
+  { lab, certificates, edges }: Churned,
+  name: 'east' | 'west',
+): Promise<void> {
   const site = lab[name];
   const other = name === 'east' ? lab.west : lab.east;
   switch (kind) {
@@ -36,6 +42,9 @@ export async function perform(kind: ChurnKind, { lab, edges }: Churned, name: 'e
       break;
     case 'sidecar stopped':
       await restartSidecar(site, 'SIGTERM');
+      break;
+    case 'certificates':
+      await certificates.renew(name);
       break;
     case 'reload':
       await changeConfig(site);

@@ -8,6 +8,7 @@ export interface Results {
   readonly versions: Readonly<Record<string, string>>;
   readonly minutes: number;
   readonly seed: number;
+  readonly fastPath: boolean;
   readonly clients: number;
   readonly requests: number;
   readonly slowerThan100Ms: number;

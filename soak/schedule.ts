@@ -5,6 +5,7 @@ export const CHURN = {
   envoy: { letter: 'E', what: 'an Envoy killed, and back once the other site has seen it down', mayLose: true },
   'sidecar killed': { letter: 'K', what: 'a sidecar killed and started again', mayLose: false },
   'sidecar stopped': { letter: 'T', what: 'a sidecar stopped and started again', mayLose: false },
+  certificates: { letter: 'C', what: "a site's certificate replaced: all sites forward over TLS", mayLose: false },
   reload: { letter: 'R', what: 'the config file changed, then broken, both reloaded', mayLose: false },
 } as const satisfies Record<string, { letter: string; what: string; mayLose: boolean }>;
 
@@ -17,7 +18,15 @@ export interface ChurnEvent {
   readonly site: 'east' | 'west';
 }
 
-const KINDS: readonly ChurnKind[] = ['pool', 'server', 'envoy', 'sidecar killed', 'sidecar stopped', 'reload'];
+const KINDS: readonly ChurnKind[] = [
+  'pool',
+  'server',
+  'envoy',
+  'sidecar killed',
+  'sidecar stopped',
+  'certificates',
+  'reload',
+];
 const FIRST_MS = 4_000;
 const EVERY_MS = 7_000;
 /** Left in peace at the end, so that the last event is over. */

@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { HopCertificates } from '../test/support/hop-certificates.ts';
 import { Load } from '../test/support/load.ts';
-import { startTwoSites } from '../test/support/two-sites.ts';
+import { type LabOptions, startTwoSites, type TwoSites } from '../test/support/two-sites.ts';
 import { perform } from './churn.ts';
 import type { Churn, Loss, Results } from './results.ts';
 import { startSampler } from './sampler.ts';
@@ -14,6 +18,7 @@ export interface SoakOptions {
   readonly minutes: number;
   readonly seed: number;
   readonly node: string;
+  readonly fastPath: boolean;
   readonly say: (line: string) => void;
 }
 
@@ -22,10 +27,15 @@ export async function soak({
   minutes,
   seed,
   node,
+  fastPath,
   say,
 }: SoakOptions): Promise<Omit<Results, 'date' | 'machine' | 'versions'>> {
-  const lab = await startTwoSites({ sidecars: 2, node, fastPath: false });
+  const directory = await mkdtemp(join(tmpdir(), 'site-persistence-soak-'));
+  let lab: TwoSites | undefined;
   try {
+    const certificates = await HopCertificates.create(directory);
+    const configure: LabOptions['configure'] = (file, site) => certificates.configure(file, site);
+    lab = await startTwoSites({ sidecars: 2, node, fastPath, configure });
     const startedAt = performance.now();
     const now = () => performance.now() - startedAt;
     const edges = lab.sites.map((site) => site.url);
@@ -43,15 +53,16 @@ export async function soak({
       await sleep(Math.max(0, atMs - now()));
       const startMs = Math.round(now());
       const lostBefore = load.lost;
-      await perform(kind, { lab, edges }, site);
+      await perform(kind, { lab, certificates, edges }, site);
       churn.push({ kind, site, startMs, endMs: Math.round(now()) });
       say(`${site}: ${CHURN[kind].what}: ${load.lost - lostBefore} lost of ${load.requests} so far`);
     }
     await sleep(Math.max(0, minutes * 60_000 - now()));
     const sidecars = await sampler.stop();
     const { requests, slowerThan100Ms } = await load.stop();
-    return { minutes, seed, clients: CLIENTS, requests, slowerThan100Ms, churn, losses, sidecars };
+    return { minutes, seed, fastPath, clients: CLIENTS, requests, slowerThan100Ms, churn, losses, sidecars };
   } finally {
-    await lab.close();
+    await lab?.close();
+    await rm(directory, { recursive: true, force: true });
   }
 }

@@ -1,62 +1,29 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import {
-  type ClientFiles,
-  HOST_NAME,
-  type IssuedFiles,
-  replaceCertificate,
-  replaceFile,
-  TestCa,
-} from '../support/certificates.ts';
+import { type ClientFiles, HOST_NAME, replaceFile, TestCa } from '../support/certificates.ts';
 import { Client } from '../support/client.ts';
-import { freePorts } from '../support/free-ports.ts';
+import { HopCertificates } from '../support/hop-certificates.ts';
 import { Load } from '../support/load.ts';
 import { type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
 
 /** Two sites that forward to each other over TLS, each with a certificate, to a listener that takes nobody else. */
 describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites, Envoy %s', (envoyVersion) => {
   let directory: string;
+  let certificates: HopCertificates;
   let ca: TestCa;
   let otherCa: TestCa;
   let lab: TwoSites;
-  let westPort: number;
-  const certificates = {} as Record<'east' | 'west', IssuedFiles>;
-  /** The CAs whose certificates both sites take. */
-  let caFile: string;
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'site-persistence-hop-listener-'));
-    [ca, otherCa] = await Promise.all([TestCa.create(directory), TestCa.create(directory, 'other-ca')]);
-    await mkdir(join(directory, 'live'));
-    caFile = join(directory, 'live', 'ca.pem');
-    await replaceFile(caFile, await readFile(ca.certFile));
-    for (const site of ['east', 'west'] as const) {
-      const live = (end: string) => join(directory, 'live', `${site}.${end}`);
-      certificates[site] = { certFile: live('pem'), keyFile: live('key') };
-      await replaceCertificate(await ca.issue(site), certificates[site]);
-    }
-    const [east = 0, west = 0] = await freePorts(2);
-    westPort = west;
-    lab = await startTwoSites({
-      envoyVersion,
-      configure: (file, site) => {
-        const { certFile, keyFile } = certificates[site];
-        const own = { cert_file: certFile, key_file: keyFile };
-        Object.assign(file.envoy, {
-          hop_listen: `127.0.0.1:${site === 'east' ? east : west}`,
-          hop_listen_tls: { ...own, client_ca_file: caFile },
-          secrets_dir: join(directory, `${site}-secrets`),
-        });
-        Object.assign(file.remote_pools[0] ?? {}, {
-          servers: [`127.0.0.1:${site === 'east' ? west : east}`],
-          tls: { sni: HOST_NAME, ca_file: caFile, ...own },
-        });
-      },
-    });
+    certificates = await HopCertificates.create(directory);
+    ca = certificates.ca;
+    otherCa = await TestCa.create(directory, 'other-ca');
+    lab = await startTwoSites({ envoyVersion, configure: (file, site) => certificates.configure(file, site) });
   });
   afterAll(async () => {
     await lab?.close();
@@ -66,7 +33,12 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites,
   /** Asks west's listener for sites. @returns its certificate @throws Error when it does not answer */
   async function askWest(client: Partial<ClientFiles>): Promise<PeerCertificate> {
     return await new Promise((resolve, reject) => {
-      const options = { host: '127.0.0.1', port: westPort, servername: HOST_NAME, rejectUnauthorized: false };
+      const options = {
+        host: '127.0.0.1',
+        port: certificates.ports.west,
+        servername: HOST_NAME,
+        rejectUnauthorized: false,
+      };
       const socket = connect({ ...options, ...client }, () => socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'));
       socket.once('data', () => {
         resolve(socket.getPeerCertificate());
@@ -100,17 +72,18 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites,
     ['that has expired', async () => await ca.clientOf(await ca.issue('late', { days: -1 }))],
   ])('takes no client %s', async (_, filesOf) => {
     await expect(askWest(await filesOf())).rejects.toThrow();
-    await expect(askWest(await ca.clientOf(certificates.east))).resolves.toBeDefined();
+    await expect(askWest(await ca.clientOf(certificates.filesOf('east')))).resolves.toBeDefined();
   });
 
   test('a certificate that is half written is not taken, the old one stays, and a new one takes its place', async () => {
-    const client = await ca.clientOf(certificates.east);
+    const client = await ca.clientOf(certificates.filesOf('east'));
     const { fingerprint256 } = await askWest(client);
     const rejected = 'listener_hop_edge_certificate.key_rotation_failed';
-    await replaceFile(certificates.west.certFile, (await readFile(certificates.west.certFile)).subarray(0, 300));
+    const { certFile } = certificates.filesOf('west');
+    await replaceFile(certFile, (await readFile(certFile)).subarray(0, 300));
     await waitUntil(async () => (await lab.west.stat(`sds.${rejected}`)) > 0, { what: 'Envoy to see it' });
     expect((await askWest(client)).fingerprint256).toBe(fingerprint256);
-    await replaceCertificate(await ca.issue('renewed'), certificates.west);
+    await certificates.renew('west');
     await waitUntil(async () => (await askWest(client)).fingerprint256 !== fingerprint256, { what: 'the new one' });
   });
 
@@ -125,14 +98,16 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites,
       );
     const load = await Load.start({ homes: [lab.west.url], edges: [lab.east.url], pauseMs: 4 });
     try {
-      await replaceFile(caFile, Buffer.concat([await readFile(ca.certFile), await readFile(otherCa.certFile)]));
+      await replaceFile(
+        certificates.caFile,
+        Buffer.concat([await readFile(ca.certFile), await readFile(otherCa.certFile)]),
+      );
       await waitUntil(() => isTaken(newClient), { what: 'the new CA to be taken' });
-      for (const { name } of lab.sites)
-        await replaceCertificate(await otherCa.issue(`new-${name}`), certificates[name]);
+      for (const { name } of lab.sites) await certificates.renew(name, otherCa, `new-${name}`);
       await waitUntil(async () => (await askWest(newClient)).subject.CN === 'new-west', {
         what: 'the new certificate',
       });
-      await replaceFile(caFile, await readFile(otherCa.certFile));
+      await replaceFile(certificates.caFile, await readFile(otherCa.certFile));
       await waitUntil(async () => !(await isTaken(oldClient)), { what: 'the old CA not to be taken' });
       const { requests } = load;
       await waitUntil(() => load.requests > requests + 200, { what: '200 more requests' });
