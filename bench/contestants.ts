@@ -39,6 +39,11 @@ export const CONTESTANTS: readonly ContestantKind[] = [
     start: (bench) => startOurs(bench, { name: 'asked' }),
   },
   {
+    name: 'tls',
+    label: 'site-persistence, asked over TLS',
+    start: (bench) => startOurs(bench, { name: 'tls', tls: true }),
+  },
+  {
     name: 'fast',
     label: 'site-persistence, fast path',
     start: (bench) => startOurs(bench, { name: 'fast', fastPath: true }),
