@@ -1,11 +1,13 @@
 import type { Socket } from 'node:net';
 
 /**
- * The connections of a listener, so many at most: one more ends the one that has said least. So whoever opens
- * connections and leaves them cannot keep an Envoy out, whose own have much to say.
+ * The connections of a listener, so many at most: one more ends another. That is one over which no decision was ever asked
+ * for, as long as there is any, and of several the one that has said least. So whoever opens connections and leaves them,
+ * or keeps them busy with other things than Envoy's, cannot keep an Envoy out.
  */
 export class Connections {
   readonly #open = new Set<Socket>();
+  readonly #preferred = new Set<Socket>();
   readonly #most: number;
   readonly #onCrowded: () => void;
 
@@ -16,22 +18,34 @@ export class Connections {
   }
 
   add(connection: Socket): void {
-    if (this.#open.size >= this.#most) this.#endQuietest();
+    if (this.#open.size >= this.#most) this.#endOne();
     this.#open.add(connection);
-    connection.once('close', () => this.#open.delete(connection));
+    connection.once('close', () => {
+      this.#open.delete(connection);
+      this.#preferred.delete(connection);
+    });
+  }
+
+  /** A decision was asked for over this connection. */
+  preferToKeep(connection: Socket): void {
+    // With TLS this is what came out of the handshake, and no connection of the listener's own.
+    if (this.#open.has(connection)) this.#preferred.add(connection);
   }
 
   endAll(): void {
     for (const connection of this.#open) connection.destroy();
   }
 
-  #endQuietest(): void {
+  #endOne(): void {
+    const isAnyOther = this.#preferred.size < this.#open.size;
     let quietest: Socket | null = null;
     for (const connection of this.#open) {
+      if (isAnyOther && this.#preferred.has(connection)) continue;
       if (quietest === null || connection.bytesRead < quietest.bytesRead) quietest = connection;
     }
     if (quietest === null) return;
     this.#open.delete(quietest);
+    this.#preferred.delete(quietest);
     quietest.destroy();
     this.#onCrowded();
   }

@@ -6,8 +6,8 @@ import type { ProcessStream, ReplyStream } from './process.ts';
 /** As gRPC has it: a byte that says whether the message is compressed, and its length in four bytes, big-endian. */
 export const FRAME_PREFIX_BYTES = 5;
 
-/** What grpc-js allows, too; Envoy's messages are as large as a request's headers, 60 KiB at most by default. */
-export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** Envoy's messages are as large as a request's headers: 60 KiB at most by default, but that can be raised. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 const CONTENT_TYPE = 'application/grpc';
 const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' };

@@ -12,7 +12,7 @@ import { logConnections } from './connection-log.ts';
 import { Connections } from './connections.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { serveGrpcCall } from './grpc-call.ts';
-import { createHttp2Calls, isPlainCall, MAX_MESSAGE_BYTES } from './http2-call.ts';
+import { createHttp2Calls, isPlainCall } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import { isExtProcStream, takeStreams, watchSessions } from './http2-sessions.ts';
 import { OpenCalls } from './open-calls.ts';
@@ -27,8 +27,14 @@ const STOP_GRACE_MS = 4_000;
 /** Each worker of an Envoy has one, or a few. */
 const MAX_CONNECTIONS = 1_000;
 
-/** Health checks, and calls that are not plain. */
+/** Health checks, and calls that are not plain: those that grpc-js serves. */
 const MAX_OTHER_CALLS = 1_000;
+
+/**
+ * Of those each may hold so much, for grpc-js keeps a message of each call until it is whole. A health check is a name; of a
+ * request's headers Envoy lets 60 KiB through by default.
+ */
+const MAX_OTHER_MESSAGE_BYTES = 128 * 1024;
 
 export interface ExtProcServerOptions {
   readonly listen: Address;
@@ -57,7 +63,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   const onError = (error: unknown) => logger.error({ err: error }, 'a decision failed unexpectedly');
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
-  const server = new Server({ 'grpc.enable_channelz': 0, 'grpc.max_receive_message_length': MAX_MESSAGE_BYTES });
+  const server = new Server({ 'grpc.enable_channelz': 0, 'grpc.max_receive_message_length': MAX_OTHER_MESSAGE_BYTES });
   const allowance = raiseResetAllowance(server);
   if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
   server.addService(service.definition, {
@@ -82,8 +88,23 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
     stream.on('close', () => otherCalls.remove(call, place));
     return false;
   });
-  watchSessions(server, replaceSessionTables);
-  const serve = (connection: Socket) => http2.injectConnection(connection);
+  /** The connection whose session is being made, which node:http2 does at once. */
+  let injected: Socket | null = null;
+  watchSessions(server, (session) => {
+    replaceSessionTables(session);
+    const connection = injected;
+    const noteAsked = (_: unknown, headers: unknown) => {
+      if (!isExtProcStream(headers)) return;
+      session.off('stream', noteAsked);
+      if (connection !== null) connections.preferToKeep(connection);
+    };
+    session.on('stream', noteAsked);
+  });
+  const serve = (connection: Socket) => {
+    injected = connection;
+    http2.injectConnection(connection);
+    injected = null;
+  };
   const begin = tls === null ? serve : createHandshakes(tls, serve);
   let isAccepting = false;
   const listener = createServer({ noDelay: true }, (connection) => {

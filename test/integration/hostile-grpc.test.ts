@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
@@ -6,10 +7,12 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { Connections } from '../../src/ext-proc/connections.ts';
 import { startSidecar } from '../../src/sidecar.ts';
+import { startServe } from './cli-process.ts';
 import { EXT_PROC, ExtProcClient, grpcFrame, requestHeaders } from './ext-proc-client.ts';
-import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE } from './site.ts';
+import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE, writeSiteFile } from './site.ts';
 
 vi.setConfig({ testTimeout: 30_000 });
 
@@ -187,6 +190,37 @@ describe('others keep their answers while a client', () => {
     await expectServed(east);
   });
 
+  test.each([
+    ['a call', {}],
+    ['a call with compressed messages', { 'grpc-encoding': 'gzip' }],
+    ['a health check', { ':path': '/grpc.health.v1.Health/Check' }],
+    ['a method that there is not', { ':path': `/${EXT_PROC}/Other` }],
+  ])('begins 500 messages of 4 MB, each of %s, and does not end them: the memory is bounded', async (_, headers) => {
+    const configFile = await writeSiteFile(await eastFile(await startAdmin(), {}));
+    const { listen } = await loadConfig(configFile);
+    const { pid } = await startServe(configFile);
+    const envoy = new ExtProcClient(listen);
+    onTestFinished(() => envoy.close());
+    expect((await envoy.decide({})).decision).toBe('local');
+    const before = await residentMb(pid);
+    const beginning = Buffer.alloc(5 + 4 * 1024 * 1024 - 1);
+    // Compressed, where that is said.
+    beginning[0] = 'grpc-encoding' in headers ? 1 : 0;
+    beginning.writeUInt32BE(4 * 1024 * 1024, 1);
+    const session = connectHttp2(`http://${formatAddress(listen)}`);
+    session.on('error', () => {});
+    onTestFinished(() => session.destroy());
+    await once(session, 'connect');
+    for (let count = 0; count < 500; count++) openStream(session, headers).write(beginning);
+    let most = 0;
+    for (let round = 0; round < 40; round++) {
+      expect((await envoy.decide({})).decision).toBe('local');
+      most = Math.max(most, await residentMb(pid));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(most - before).toBeLessThan(250);
+  });
+
   test('sends 10,000 headers with its call', async () => {
     const east = await startEast();
     const session = openSession(east);
@@ -230,12 +264,18 @@ test('a message nested 10,000 deep is no trouble', async () => {
 });
 
 describe('one connection more than there may be', () => {
-  test('ends the one that has said least', async () => {
+  test.each([
+    ['the one that has said least', 'an Envoy with much to say', ''],
+    ['one that never asked for a decision', 'asked', 'who says much, but never asks'],
+  ])('ends %s', async (_, first, second) => {
     let crowded = 0;
     const connections = new Connections(3, () => crowded++);
     const server = createServer((socket) => {
       connections.add(socket);
       socket.on('error', () => {});
+      socket.on('data', (text) => {
+        if (text.toString() === 'asked') connections.preferToKeep(socket);
+      });
       socket.pipe(socket);
     });
     server.listen(0, '127.0.0.1');
@@ -252,17 +292,22 @@ describe('one connection more than there may be', () => {
       }
       return socket;
     };
-    await open('an Envoy with much to say');
-    const silent = await open('');
+    await open(first);
+    const other = await open(second);
     await waitUntil(async () => (await count(server)) === 2, { what: 'both to be accepted' });
-    await open('another Envoy');
-    const closed = once(silent.resume(), 'close');
+    await open(second === '' ? 'another Envoy' : 'asked');
+    const closed = once(other.resume(), 'close');
     await open('a third Envoy');
     await closed;
     expect(crowded).toBe(1);
     connections.endAll();
   });
 });
+
+async function residentMb(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
+}
 
 async function count(server: ReturnType<typeof createServer>): Promise<number> {
   return await new Promise((resolve, reject) =>
