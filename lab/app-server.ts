@@ -23,7 +23,8 @@ export interface AppAnswer {
 }
 
 /**
- * `/healthz` answers 200; `/set-cookie` sets a cookie of the application's own; `/download?bytes=N` streams N bytes;
+ * `/healthz` answers 200; `/set-cookie` sets a cookie of the application's own; `/set-headers?name=value` answers with these
+ * headers; `/download?bytes=N` streams N bytes;
  * a WebSocket is echoed; everything else answers with what was seen, after the whole body was read.
  */
 export function createAppServer(options: AppServerOptions): Server {
@@ -64,6 +65,9 @@ async function answer(options: AppServerOptions, request: IncomingMessage, respo
     headers: Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, value ?? ''])),
   };
   if (pathname === '/set-cookie') response.setHeader('set-cookie', ['app=1; Path=/', 'theme=dark; Path=/']);
+  if (pathname === '/set-headers') {
+    for (const [name, value] of new URLSearchParams(query)) response.setHeader(name, value);
+  }
   if (String(request.headers.accept).includes('text/html')) {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page(seen));
   } else {

@@ -117,6 +117,8 @@ export interface EnvoyConfig {
   readonly hopListen: TcpAddress | null;
   /** Null only where {@link hopListen} is. */
   readonly hopListenTls: ListenTlsConfig | null;
+  /** The hop header counts at {@link hopListen} only. */
+  readonly hopListenOnly: boolean;
   readonly sidecars: readonly Address[];
   /** How Envoy speaks to them; null: without TLS. */
   readonly sidecarTls: TlsConfig | null;

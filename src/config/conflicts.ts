@@ -101,19 +101,27 @@ export function refuseLonelySidecarTls({ listen_tls, envoy }: Sidecars, context:
 }
 
 interface HopListener {
-  readonly envoy: { readonly hop_listen: Address | null; readonly hop_listen_tls: ListenTlsConfig | null };
+  readonly envoy: {
+    readonly hop_listen: Address | null;
+    readonly hop_listen_tls: ListenTlsConfig | null;
+    readonly hop_listen_only: boolean;
+  };
 }
 
 /** What comes there is believed of the client and of how it came, so it must be another site. */
 export function refuseLonelyHopListen({ envoy }: HopListener, context: z.RefinementCtx): void {
   const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: ['envoy', key], message });
-  if (envoy.hop_listen !== null && envoy.hop_listen_tls === null) {
+  if (envoy.hop_listen !== null) {
+    if (envoy.hop_listen_tls !== null) return;
     refuse(
       'hop_listen',
       'needs hop_listen_tls: only other sites may come there. Without TLS they can use envoy.listen',
     );
+    return;
   }
-  if (envoy.hop_listen === null && envoy.hop_listen_tls !== null) {
+  if (envoy.hop_listen_tls !== null)
     refuse('hop_listen_tls', 'needs hop_listen: the address where other sites forward to');
+  if (envoy.hop_listen_only) {
+    refuse('hop_listen_only', 'needs hop_listen: without it no request would be known to be forwarded');
   }
 }

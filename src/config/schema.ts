@@ -237,6 +237,7 @@ const envoy = mapping({
   listen_tls: edgeTls.nullable().default(null),
   hop_listen: tcpAddress.nullable().default(null),
   hop_listen_tls: listenTls.nullable().default(null),
+  hop_listen_only: z.boolean().default(false),
   sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
   sidecar_tls: tls.nullable().default(null),
   // Envoy and the command that writes the files may run in different directories.
@@ -296,6 +297,7 @@ export const configSchema = mapping({
         listenTls: file.envoy.listen_tls,
         hopListen: file.envoy.hop_listen,
         hopListenTls: file.envoy.hop_listen_tls,
+        hopListenOnly: file.envoy.hop_listen_only,
         sidecars,
         sidecarTls: file.envoy.sidecar_tls,
         secretsDir: file.envoy.secrets_dir,

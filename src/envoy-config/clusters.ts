@@ -2,8 +2,9 @@ import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts
 import type { Config, EnvoyConfig, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
-import { HOP_HEADER } from '../headers.ts';
+import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
+import { HEADER_LIMITS } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 import { upstreamTls } from './tls.ts';
@@ -44,6 +45,8 @@ function localCluster(config: Config): JsonObject {
     lb_policy: 'LEAST_REQUEST',
     ...poolDefaults(),
     health_checks: [{ ...checkTiming(healthCheck.intervalMs), unhealthy_threshold: 2, ...check }],
+    // An application's answer that says so would be no refusal, but be taken for one: the request would be done again.
+    ...httpOptions({ response_mutations: [{ remove: REFUSED_HEADER }] }),
     ...(hasPriorityGroups(config.envoy.version) ? {} : { outlier_detection: ejectDeadServers() }),
   };
 }
@@ -89,28 +92,35 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
         },
       },
     ],
-    typed_extension_protocol_options: {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
-        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-        {
-          explicit_http_config: { http_protocol_options: {} },
-          // On a retry from the local pool, when the route that adds the header was not the one taken.
-          http_filters: [
-            {
-              name: 'envoy.filters.http.header_mutation',
-              typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
-                mutations: { request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] },
-              }),
-            },
-            {
-              name: 'envoy.filters.http.upstream_codec',
-              typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
-            },
-          ],
-        },
-      ),
-    },
+    // On a retry from the local pool, when the route that adds the header was not the one taken.
+    ...httpOptions({ request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] }),
     ...(pool.tls === null ? {} : { transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir) }),
+  };
+}
+
+/** HTTP/1.1 with these changes of the headers, as large as they come: see {@link HEADER_LIMITS}. */
+function httpOptions(mutations: JsonObject): JsonObject {
+  const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+  return {
+    typed_extension_protocol_options: {
+      [type]: typed(type, {
+        common_http_protocol_options: {
+          max_headers_count: HEADER_LIMITS.count,
+          max_response_headers_kb: HEADER_LIMITS.kb,
+        },
+        explicit_http_config: { http_protocol_options: {} },
+        http_filters: [
+          {
+            name: 'envoy.filters.http.header_mutation',
+            typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', { mutations }),
+          },
+          {
+            name: 'envoy.filters.http.upstream_codec',
+            typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
+          },
+        ],
+      }),
+    },
   };
 }
 

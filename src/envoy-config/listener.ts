@@ -4,6 +4,7 @@ import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER, REQUEST_ID_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
 import { overwrite, renderAddress } from './clusters.ts';
+import { HEADER_LIMITS } from './header-limits.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
 import { anotherHost } from './retries.ts';
@@ -24,29 +25,42 @@ const HEADERS_FOR_SIDECAR = [
 
 /** The listeners that ask the sidecar: that of the clients, and that of the other sites where they have one. */
 export function renderEdges(config: Config, listen: TcpAddress): JsonObject[] {
-  const { listenTls, hopListen, hopListenTls } = config.envoy;
+  const { listenTls, hopListen, hopListenTls, hopListenOnly } = config.envoy;
   return [
-    renderEdge(config, EDGE, { address: listen, tls: listenTls, more: {} }),
+    renderEdge(config, EDGE, {
+      address: listen,
+      tls: listenTls,
+      earlyMutations: hopListenOnly ? [{ remove: HOP_HEADER }] : [],
+      believesSender: false,
+    }),
     ...(hopListen === null
       ? []
-      : [renderEdge(config, HOP_EDGE, { address: hopListen, tls: hopListenTls, more: believeTheSender() })]),
+      : [
+          renderEdge(config, HOP_EDGE, {
+            address: hopListen,
+            tls: hopListenTls,
+            // Whatever comes here has been forwarded, and goes no further.
+            earlyMutations: [
+              { append: { header: { key: HOP_HEADER, value: 'unnamed' }, append_action: 'ADD_IF_ABSENT' } },
+            ],
+            believesSender: true,
+          }),
+        ]),
   ];
-}
-
-/** The client's address, and whether it came by HTTPS, are as the site that forwards has seen them: the last of X-Forwarded-For. */
-function believeTheSender(): JsonObject {
-  return { xff_num_trusted_hops: 1 };
 }
 
 interface EdgeOptions {
   readonly address: TcpAddress;
   readonly tls: EdgeTlsConfig | null;
-  /** Of the connection manager. */
-  readonly more: JsonObject;
+  /** Of a request's headers, beside that of the pool header. */
+  readonly earlyMutations: readonly JsonObject[];
+  /** The client's address, and whether it came by HTTPS, are as the sender says: the last of X-Forwarded-For. */
+  readonly believesSender: boolean;
 }
 
 /** Its filters ask the sidecar, answer the status URI, keep clients at their server, route. */
-function renderEdge(config: Config, name: string, { address, tls, more }: EdgeOptions): JsonObject {
+function renderEdge(config: Config, name: string, options: EdgeOptions): JsonObject {
+  const { address, tls } = options;
   return {
     name,
     address: renderAddress(address),
@@ -57,10 +71,10 @@ function renderEdge(config: Config, name: string, { address, tls, more }: EdgeOp
         filters: [
           {
             name: 'envoy.filters.network.http_connection_manager',
-            typed_config: typed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
-              ...connectionManager(config),
-              ...more,
-            }),
+            typed_config: typed(
+              'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+              connectionManager(config, options),
+            ),
           },
         ],
       },
@@ -68,12 +82,17 @@ function renderEdge(config: Config, name: string, { address, tls, more }: EdgeOp
   };
 }
 
-function connectionManager(config: Config): JsonObject {
+function connectionManager(config: Config, { earlyMutations, believesSender }: EdgeOptions): JsonObject {
   return {
     // One for both edges: whoever counts decisions, skipped ones or 503s has them all.
     stat_prefix: EDGE,
     codec_type: 'AUTO',
     use_remote_address: true,
+    ...(believesSender ? { xff_num_trusted_hops: 1 } : {}),
+    max_request_headers_kb: HEADER_LIMITS.kb,
+    common_http_protocol_options: { max_headers_count: HEADER_LIMITS.count },
+    // Who sends its headers byte by byte is not waited for without an end.
+    request_headers_timeout: '30s',
     // One id for a request at both sites.
     preserve_external_request_id: true,
     ...upgrades(),
@@ -82,7 +101,7 @@ function connectionManager(config: Config): JsonObject {
       {
         name: 'envoy.http.early_header_mutation.header_mutation',
         typed_config: typed('envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
-          mutations: [{ remove: POOL_HEADER }],
+          mutations: [{ remove: POOL_HEADER }, ...earlyMutations],
         }),
       },
     ],

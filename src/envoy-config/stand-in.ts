@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { expiredCookie } from '../ext-proc/expired-cookie.ts';
 import { HOP_HEADER } from '../headers.ts';
+import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
 import { STAND_IN } from './names.ts';
@@ -41,8 +42,8 @@ function connectionManager(config: Config): JsonObject {
     skip_xff_append: true,
     preserve_external_request_id: true,
     // The edge has let it in, and added headers since.
-    max_request_headers_kb: 128,
-    common_http_protocol_options: { max_headers_count: 200 },
+    max_request_headers_kb: HEADER_LIMITS_BEHIND_EDGE.kb,
+    common_http_protocol_options: { max_headers_count: HEADER_LIMITS_BEHIND_EDGE.count },
     ...upgrades(),
     http_filters: [oneOwner(config), statefulSessionFilter(config.localPool.cookie), routerFilter()],
     route_config: {

@@ -42,13 +42,18 @@ export function upstreamTls(cluster: string, tls: TlsConfig, secretsDir: string 
 export function downstreamTls(listener: string, tls: EdgeTlsConfig, secretsDir: string | null): JsonObject {
   const user = listenerUser(listener, tls);
   return transportSocket('DownstreamTlsContext', {
-    ...(tls.clientCaFile === null ? {} : { require_client_certificate: true }),
+    ...(tls.clientCaFile === null ? {} : { require_client_certificate: true, ...withoutResumption() }),
     common_tls_context: {
       alpn_protocols: ['h2', 'http/1.1'],
       ...certificates(user, secretsDir),
       ...(user.caFile === null ? {} : validation(user.name, user.caFile, secretsDir, {})),
     },
   });
+}
+
+/** Each connection's certificate counts at the time: one that was resumed would bring that of an earlier one. */
+function withoutResumption(): JsonObject {
+  return { disable_stateless_session_resumption: true, disable_stateful_session_resumption: true };
 }
 
 /** The files that a rendered bootstrap refers to; none without `envoy.secrets_dir`. */

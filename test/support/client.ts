@@ -30,6 +30,8 @@ export class Client {
         {
           agent: this.#agent,
           method: options.method ?? 'GET',
+          // As much as an edge lets through; Node's own limit is 16 kB.
+          maxHeaderSize: 256 * 1024,
           timeout: options.timeoutMs ?? 10_000,
           headers: { ...(cookie === '' ? {} : { cookie }), ...options.headers },
         },

@@ -64,6 +64,7 @@ describe('changedKeys() names the key as the file has it', () => {
     ['envoy.listen_tls.key_file', ['envoy', 'listen_tls', 'key_file'], '/other'],
     ['envoy.hop_listen', ['envoy', 'hop_listen'], '127.0.0.1:1'],
     ['envoy.hop_listen_tls.client_ca_file', ['envoy', 'hop_listen_tls', 'client_ca_file'], '/other'],
+    ['envoy.hop_listen_only', ['envoy', 'hop_listen_only'], false],
     ['envoy.secrets_dir', ['envoy', 'secrets_dir'], '/other'],
     ['envoy.sidecars', ['envoy', 'sidecars'], ['127.0.0.1:1']],
     ['envoy.version', ['envoy', 'version'], '1.37'],

@@ -51,6 +51,7 @@ envoy:
   listen_tls: { cert_file: /etc/edge.pem, key_file: /etc/edge.key }
   hop_listen: 0.0.0.0:8443
   hop_listen_tls: { cert_file: /etc/hop.pem, key_file: /etc/hop.key, client_ca_file: /etc/sites.pem }
+  hop_listen_only: true
   secrets_dir: /etc/envoy/secrets/
   sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
   version: "1.36"

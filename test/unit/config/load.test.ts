@@ -48,6 +48,7 @@ const MINIMAL_CONFIG: Config = {
     listenTls: null,
     hopListen: null,
     hopListenTls: null,
+    hopListenOnly: false,
     sidecars: [{ kind: 'tcp', host: '127.0.0.1', port: 9002 }],
     sidecarTls: null,
     secretsDir: null,
@@ -162,6 +163,7 @@ describe('parseConfig() reads', () => {
         listenTls: { certFile: '/etc/edge.pem', keyFile: '/etc/edge.key', clientCaFile: null },
         hopListen: { kind: 'tcp', host: '0.0.0.0', port: 8443 },
         hopListenTls: { certFile: '/etc/hop.pem', keyFile: '/etc/hop.key', clientCaFile: '/etc/sites.pem' },
+        hopListenOnly: true,
         sidecars: [
           { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
           { kind: 'tcp', host: '127.0.0.1', port: 9102 },
