@@ -8,10 +8,13 @@ import { type ClientFiles, HOST_NAME, replaceFile, TestCa } from '../support/cer
 import { Client } from '../support/client.ts';
 import { HopCertificates } from '../support/hop-certificates.ts';
 import { Load } from '../support/load.ts';
-import { type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+import { EAST_COOKIE, type EnvoyRelease, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
 /** Two sites that forward to each other over TLS, each with a certificate, to a listener that takes nobody else. */
-describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites, Envoy %s', (envoyVersion) => {
+describe.each<[EnvoyRelease, hopListenOnly: boolean]>([
+  ['1.36.4', false],
+  ['1.40.0', true],
+])('the listener for other sites, Envoy %s, hop_listen_only: %s', (envoyVersion, hopListenOnly) => {
   let directory: string;
   let certificates: HopCertificates;
   let ca: TestCa;
@@ -23,47 +26,74 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('the listener for other sites,
     certificates = await HopCertificates.create(directory);
     ca = certificates.ca;
     otherCa = await TestCa.create(directory, 'other-ca');
-    lab = await startTwoSites({ envoyVersion, configure: (file, site) => certificates.configure(file, site) });
+    lab = await startTwoSites({
+      envoyVersion,
+      configure: (file, site) => {
+        certificates.configure(file, site);
+        file.envoy.hop_listen_only = hopListenOnly;
+      },
+    });
   });
   afterAll(async () => {
     await lab?.close();
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Asks west's listener for sites. @returns its certificate @throws Error when it does not answer */
-  async function askWest(client: Partial<ClientFiles>): Promise<PeerCertificate> {
+  /** Asks west's listener for sites. @returns its certificate and its answer @throws Error when there is none */
+  async function askWest(client: Partial<ClientFiles>, headers = ''): Promise<PeerCertificate & { body: string }> {
     return await new Promise((resolve, reject) => {
-      const options = {
-        host: '127.0.0.1',
-        port: certificates.ports.west,
-        servername: HOST_NAME,
-        rejectUnauthorized: false,
-      };
-      const socket = connect({ ...options, ...client }, () => socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'));
-      socket.once('data', () => {
-        resolve(socket.getPeerCertificate());
-        socket.destroy();
+      const options = { host: '127.0.0.1', port: certificates.ports.west, servername: HOST_NAME };
+      const request = `GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${headers}\r\n`;
+      const socket = connect({ ...options, rejectUnauthorized: false, ...client }, () => socket.write(request));
+      let body = '';
+      let certificate: PeerCertificate | undefined;
+      socket.on('data', (part: Buffer) => {
+        certificate ??= socket.getPeerCertificate();
+        body += part.toString();
       });
       socket.once('error', reject);
-      socket.once('close', () => reject(new Error('closed without an answer')));
+      socket.once('close', () => {
+        if (certificate === undefined) reject(new Error('closed without an answer'));
+        else resolve({ ...certificate, body });
+      });
     });
   }
 
   test('a session is served by its site, which sees the client as that which forwards has seen it', async () => {
     const client = new Client();
     const direct = await client.ask(lab.west.url);
+    // From an address that no edge calls from.
     const headers = { 'x-forwarded-for': '198.51.100.1', 'x-forwarded-proto': 'https' };
-    const forwarded = await client.ask(`${lab.east.url}/seen-by-west`, { headers });
+    const from = { headers, localAddress: '127.0.0.2' };
+    const forwarded = await client.ask(`${lab.east.url}/seen-by-west`, from);
     expect(forwarded).toMatchObject({ site: 'west', hop: 'east', server: direct.server });
-    const [first, ...edges] = String(forwarded.headers['x-forwarded-for']).split(/, ?/);
-    expect([first, edges.length]).toEqual(['198.51.100.1', 2]);
+    const [first, second, ...edges] = String(forwarded.headers['x-forwarded-for']).split(/, ?/);
+    expect([first, second, edges.length]).toEqual(['198.51.100.1', '127.0.0.2', 1]);
     // How the client came, not how the site that forwarded, nor what the client says.
     expect(forwarded.headers['x-forwarded-proto']).toBe('http');
     const logged = () => lab.west.envoy?.lines.find((line) => line.includes('"path":"/seen-by-west"'));
     await waitUntil(() => logged() !== undefined, { what: "west's log to have it" });
-    expect(JSON.parse(logged() ?? '').client.split(':')[0]).toBe(edges[0]);
+    expect(JSON.parse(logged() ?? '').client.split(':')[0]).toBe('127.0.0.2');
     expect(await lab.east.stat('cluster.remote_pool.ssl.handshake')).toBeGreaterThan(0);
     client.close();
+  });
+
+  test('what comes there goes no further, also where its sender does not say that it was forwarded', async () => {
+    const site = await ca.clientOf(certificates.filesOf('east'));
+    for (const cookies of [`${EAST_COOKIE}=x`, `${EAST_COOKIE}=x; ${WEST_COOKIE}=x`]) {
+      const { body } = await askWest(site, `cookie: ${cookies}\r\n`);
+      expect(body).toContain('"site":"west"');
+      expect(body).toContain('"hop":"unnamed"');
+    }
+    expect((await askWest(site, 'x-site-hop: east\r\n')).body).toContain('"hop":"east"');
+  });
+
+  test("a client's own hop header counts only where there is no other listener for it", async () => {
+    const client = new Client();
+    const headers = { 'x-site-hop': 'forged', cookie: `${WEST_COOKIE}=x` };
+    const answer = await client.ask(lab.east.url, { headers });
+    client.close();
+    expect([answer.site, answer.hop]).toEqual(hopListenOnly ? ['west', 'east'] : ['east', 'forged']);
   });
 
   test.each([

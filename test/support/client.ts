@@ -13,6 +13,8 @@ export interface RequestOptions {
   readonly body?: Buffer | string;
   readonly headers?: Readonly<Record<string, string | string[]>>;
   readonly timeoutMs?: number;
+  /** Where the request comes from; only for the first to a host, whose connection is kept. */
+  readonly localAddress?: string;
 }
 
 /** A browser, as far as it matters here: one connection kept open for each host, and a cookie jar shared by all. */
@@ -30,6 +32,7 @@ export class Client {
         {
           agent: this.#agent,
           method: options.method ?? 'GET',
+          ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
           // As much as an edge lets through; Node's own limit is 16 kB.
           maxHeaderSize: 256 * 1024,
           timeout: options.timeoutMs ?? 10_000,
