@@ -56,7 +56,9 @@ export function withoutDecision(bootstrap: Bootstrap): void {
       delete host.request_headers_to_remove;
     }
   }
-  bootstrap.static_resources.clusters = bootstrap.static_resources.clusters.filter(({ name }) => name === 'local_pool');
+  const local = bootstrap.static_resources.clusters.filter(({ name }) => name === 'local_pool');
+  for (const cluster of local) delete cluster.typed_extension_protocol_options;
+  bootstrap.static_resources.clusters = local;
 }
 
 /** The same routes and fallbacks, but a Lua script decides instead of a sidecar. */
