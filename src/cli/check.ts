@@ -1,9 +1,16 @@
 import { formatAddress } from '../config/address.ts';
+import type { Config } from '../config/config.ts';
+import { listenersOf } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
 import { describeAdmin } from '../health/admin-client.ts';
+import { readCertificates } from '../tls/certificates.ts';
 import type { CliContext } from './run.ts';
 
-/** Checks a config file and says in a few lines what it means. @throws ConfigError with all that is wrong in it */
+/**
+ * Checks a config file and the certificates of the sidecar's listeners, and says in a few lines what it means.
+ * @throws ConfigError with all that is wrong in it
+ * @throws CertificateError for a file with which the sidecar would not start
+ */
 export async function check(configFile: string, context: CliContext): Promise<void> {
   const config = await loadConfig(configFile);
   const { localPool } = config;
@@ -16,6 +23,29 @@ export async function check(configFile: string, context: CliContext): Promise<vo
     ),
     `ext_proc on ${formatAddress(config.listen)}, Envoy's admin interface at ${describeAdmin(config.envoy.admin)}`,
     `a session whose owner is down: ${config.onOwnerDown}; with both cookies: ${config.bothCookies}`,
+    ...(await describeListenerTls(config)),
+    ...describeEnvoyTls(config),
   ];
   context.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function describeListenerTls(config: Config): Promise<string[]> {
+  const lines: string[] = [];
+  for (const { key, tls } of listenersOf(config)) {
+    if (tls === null) continue;
+    const { validity } = await readCertificates(key, tls);
+    const until = validity.cert_file.validTo.toISOString();
+    lines.push(`${key}: TLS, a client needs a certificate of ${tls.clientCaFile}; its own counts until ${until}`);
+  }
+  return lines;
+}
+
+/** Its files are where Envoy runs, which may be elsewhere, so they are not looked at. */
+function describeEnvoyTls({ envoy, remotePools }: Config): string[] {
+  const edge = envoy.listenTls === null ? [] : [`TLS for clients, with ${envoy.listenTls.certFile}`];
+  const hop =
+    envoy.hopListen === null ? [] : [`other sites, with their certificates, at ${formatAddress(envoy.hopListen)}`];
+  const remote = remotePools.filter(({ tls }) => tls !== null).map(({ site }) => `TLS to ${site}`);
+  const parts = [...edge, ...hop, ...remote];
+  return parts.length === 0 ? [] : [`Envoy as printed: ${parts.join('; ')}`];
 }

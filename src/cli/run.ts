@@ -81,10 +81,11 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
 
   command(program, 'envoy')
     .description("print the complete Envoy bootstrap for this site, from the site's config file")
+    .option('--secrets-to <directory>', "where to write the files of the config's envoy.secrets_dir, if not there")
     .addHelpText('after', '\nTo use it: site-persistence envoy --config site.yaml > envoy.yaml && envoy -c envoy.yaml')
-    .action(async (options: { config: string }) => {
+    .action(async (options: { config: string; secretsTo?: string }) => {
       const { printEnvoyConfig } = await import('./envoy.ts');
-      await printEnvoyConfig(options.config, context);
+      await printEnvoyConfig(options.config, options.secretsTo, context);
     });
 
   command(program, 'check')

@@ -18,7 +18,7 @@ const PATHS = {
     [
       '^(http\\..*ext_proc\\..*',
       'cluster\\..*\\.(membership_(healthy|total)|upstream_rq_active|upstream_.*_overflow)',
-      'sds\\..*\\.update_(success|rejected)',
+      'sds\\..*\\.(update_success|update_rejected|key_rotation_failed)',
       '(cluster|listener)\\..*\\.ssl\\.certificate\\..*\\.expiration_unix_time_seconds)$',
     ].join('|'),
   )}`,

@@ -10,7 +10,8 @@ const SYSTEM_CA_FILE = '/etc/ssl/certs/ca-certificates.crt';
 
 /** A file in which Envoy reads where a certificate is. It watches the files that are named there as well. */
 export interface SecretFile {
-  readonly path: string;
+  /** In `envoy.secrets_dir`. */
+  readonly name: string;
   readonly content: JsonObject;
 }
 
@@ -65,10 +66,10 @@ export function renderSecrets(config: Config): readonly SecretFile[] {
     return [
       ...(certificate === null
         ? []
-        : [secretFile(secretsDir, certificateSecret(name), { tls_certificate: tlsCertificate(certificate) })]),
+        : [secretFile(certificateSecret(name), { tls_certificate: tlsCertificate(certificate) })]),
       ...(caFile === null
         ? []
-        : [secretFile(secretsDir, caSecret(name), { validation_context: { trusted_ca: { filename: caFile } } })]),
+        : [secretFile(caSecret(name), { validation_context: { trusted_ca: { filename: caFile } } })]),
     ];
   });
 }
@@ -143,9 +144,9 @@ function secretConfig(secretsDir: string, name: string): JsonObject {
   };
 }
 
-function secretFile(secretsDir: string, name: string, secret: JsonObject): SecretFile {
+function secretFile(name: string, secret: JsonObject): SecretFile {
   return {
-    path: secretPath(secretsDir, name),
+    name: `${name}.yaml`,
     content: { resources: [typed('envoy.extensions.transport_sockets.tls.v3.Secret', { name, ...secret })] },
   };
 }

@@ -9,13 +9,14 @@ export interface MetricsOptions {
   readonly counters: Counters;
   readonly state: () => SiteStateReport;
   /** Those of the listeners with TLS. */
-  readonly certificates: readonly ExpiringCertificate[];
+  readonly certificates: readonly ExpiringCertificates[];
   readonly version: string;
 }
 
-export interface ExpiringCertificate {
+export interface ExpiringCertificates {
   readonly listener: string;
-  readonly validTo: Date;
+  /** By the key of their file. */
+  readonly validity: Readonly<Record<string, { readonly validTo: Date }>>;
 }
 
 export interface Metrics {
@@ -112,13 +113,15 @@ function addPools(registry: Registry, seen: Seen): void {
   );
 }
 
-function addCertificates(registry: Registry, certificates: readonly ExpiringCertificate[]): void {
+function addCertificates(registry: Registry, certificates: readonly ExpiringCertificates[]): void {
   addGauge(registry, {
     name: 'certificate_expiry_timestamp_seconds',
-    help: 'When the certificate of a listener with TLS ends.',
-    labels: ['listener'],
+    help: 'When the certificates of a listener with TLS end: its own, and the CA of its clients.',
+    labels: ['listener', 'file'],
     read: (add) => {
-      for (const { listener, validTo } of certificates) add(validTo.getTime() / 1_000, { listener });
+      for (const { listener, validity } of certificates) {
+        for (const [file, { validTo }] of Object.entries(validity)) add(validTo.getTime() / 1_000, { listener, file });
+      }
     },
   });
 }

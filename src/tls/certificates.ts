@@ -21,11 +21,17 @@ export interface Validity {
   readonly validTo: Date;
 }
 
-/** What the files of a listener's TLS hold, each PEM text and checked; the validity is that of the listener's own. */
-export interface Certificates extends Validity {
+/** The files of a listener's TLS that hold certificates, by their keys. */
+export const CERTIFICATE_FILES = ['cert_file', 'client_ca_file'] as const;
+export type CertificateFile = (typeof CERTIFICATE_FILES)[number];
+
+/** What the files of a listener's TLS hold, each PEM text and checked. */
+export interface Certificates {
   readonly cert: string;
   readonly key: string;
   readonly clientCa: string;
+  /** Of the chain that which ends first; of the CAs that which ends last, for others may be old ones. */
+  readonly validity: Readonly<Record<CertificateFile, Validity>>;
 }
 
 /** A file, and the key of the config that names it. */
@@ -44,13 +50,15 @@ export async function readCertificates(listener: ListenerKey, tls: ListenTlsConf
   ];
   const [cert, key, clientCa] = await Promise.all([read(certSource), read(keySource), read(caSource)]);
 
-  const [own] = parseCertificates(cert, certSource);
+  const chain = parseCertificates(cert, certSource);
+  const [own] = chain;
   const whyNot = whyNotNow(own);
   if (whyNot !== null) throw refusal(certSource, `the certificate ${whyNot}: get a new one`);
   if (!own.checkPrivateKey(parseKey(key, keySource))) {
     throw refusal(keySource, `is not the key of the certificate in ${tls.certFile}: the two files belong together`);
   }
-  const ends = parseCertificates(clientCa, caSource).map(whyNotNow);
+  const cas = parseCertificates(clientCa, caSource);
+  const ends = cas.map(whyNotNow);
   if (ends.every((why) => why !== null)) throw refusal(caSource, `the CA's certificate ${ends[0]}: get a new one`);
   try {
     // OpenSSL has an opinion of its own, such as that a key is too short.
@@ -58,7 +66,14 @@ export async function readCertificates(listener: ListenerKey, tls: ListenTlsConf
   } catch (error) {
     throw refusal(certSource, `OpenSSL does not take it: ${error instanceof Error ? error.message : error}`, error);
   }
-  return { cert, key, clientCa, validFrom: new Date(own.validFrom), validTo: new Date(own.validTo) };
+  const byEnd = (certificates: readonly X509Certificate[]) =>
+    certificates
+      .map(({ validFrom, validTo }): Validity => ({ validFrom: new Date(validFrom), validTo: new Date(validTo) }))
+      .sort((a, b) => a.validTo.getTime() - b.validTo.getTime());
+  const ofOwn = byEnd(chain)[0];
+  const ofCa = byEnd(cas).at(-1);
+  if (ofOwn === undefined || ofCa === undefined) throw new Error('there is a certificate in each');
+  return { cert, key, clientCa, validity: { cert_file: ofOwn, client_ca_file: ofCa } };
 }
 
 function refusal({ file, key }: Source, why: string, cause?: unknown): CertificateError {

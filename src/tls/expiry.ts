@@ -15,7 +15,7 @@ export interface ExpiryWatch {
   close(): void;
 }
 
-/** Says once that a certificate ends soon, and once that it has ended. @param key the config's, such as `listen_tls` */
+/** Says once that a certificate ends soon, and once that it has ended. @param key the config's, such as `listen_tls.cert_file` */
 export function watchExpiry(key: string, validity: Validity, changes: ChangeLog): ExpiryWatch {
   let current = validity;
   let said: 'nothing' | 'ends' | 'has ended' = 'nothing';
@@ -52,5 +52,7 @@ export function watchExpiry(key: string, validity: Validity, changes: ChangeLog)
 
 function inWords(ms: number): string {
   const days = Math.floor(ms / DAY_MS);
-  return days > 1 ? `${days} days` : `${Math.floor(ms / 3_600_000)} hours`;
+  const hours = Math.floor(ms / 3_600_000);
+  if (days > 1) return `${days} days`;
+  return hours > 1 ? `${hours} hours` : 'less than two hours';
 }

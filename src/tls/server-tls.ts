@@ -7,7 +7,7 @@ import type { ListenTlsConfig } from '../config/config.ts';
 import type { ListenerKey } from '../config/listener-safety.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogLimit } from '../log-limit.ts';
-import { CertificateError, type Certificates, readCertificates } from './certificates.ts';
+import { CERTIFICATE_FILES, CertificateError, type Certificates, readCertificates } from './certificates.ts';
 import { watchExpiry } from './expiry.ts';
 
 /** Who connects and says nothing is not waited for as long as Node would, which is two minutes. */
@@ -16,8 +16,8 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** TLS of one listener, whose clients must show a certificate. */
 export interface ServerTls {
   readonly listener: ListenerKey;
-  /** When the listener's own certificate ends. */
-  readonly validTo: Date;
+  /** From when to when the certificates in force count. */
+  readonly validity: Certificates['validity'];
   /** For a server of node:tls or node:https. */
   readonly options: TlsOptions;
   /** Gives a server that was made with {@link options} new certificates when there are, and logs whom it turns away. */
@@ -42,7 +42,10 @@ export interface ServerTlsOptions {
 export async function startServerTls({ listener, files, changes, logger }: ServerTlsOptions): Promise<ServerTls> {
   const servers: Server[] = [];
   let current = await readCertificates(listener, files);
-  const expiry = watchExpiry(`${listener}_tls`, current, changes);
+  const expiries = CERTIFICATE_FILES.map((file) => ({
+    file,
+    watch: watchExpiry(`${listener}_tls.${file}`, current.validity[file], changes),
+  }));
   let isClosed = false;
   /** One after the other: what was read last is in force. */
   let reloads = Promise.resolve();
@@ -54,8 +57,9 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
       if (isClosed || isSame(next, current)) return;
       current = next;
       for (const server of servers) server.setSecureContext(secureContext(current));
-      changes.info(`${listener}_tls: new certificates, good until ${current.validTo.toISOString()}`);
-      expiry.renewed(current);
+      const { validTo } = current.validity.cert_file;
+      changes.info(`${listener}_tls: new certificates, good until ${validTo.toISOString()}`);
+      for (const { file, watch } of expiries) watch.renewed(current.validity[file]);
     } catch (error) {
       const why = error instanceof CertificateError ? error.message : `${listener}_tls: ${String(error)}`;
       if (!isClosed) changes.error(`${why}; the old certificates stay`);
@@ -77,8 +81,8 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
 
   return {
     listener,
-    get validTo() {
-      return current.validTo;
+    get validity() {
+      return current.validity;
     },
     get options() {
       return {
@@ -95,7 +99,7 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
     reload,
     close() {
       isClosed = true;
-      expiry.close();
+      for (const { watch } of expiries) watch.close();
       for (const watch of watches) watch.close();
     },
   };

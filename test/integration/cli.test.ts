@@ -11,6 +11,7 @@ import { CLI } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { describeAdmin } from '../../src/health/admin-client.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
+import { TestCa } from '../support/certificates.ts';
 import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { type CliResult, linesOf, runCli, STACK_LINE, startServe } from './cli-process.ts';
@@ -164,6 +165,34 @@ describe('a config file', () => {
   });
 });
 
+test('check says what TLS means, and names a certificate with which the sidecar would not start', async () => {
+  const directory = await temporaryDirectory();
+  const ca = await TestCa.create(directory);
+  const { certFile, keyFile } = await ca.issue('sidecar');
+  const tls = { cert_file: certFile, key_file: keyFile, client_ca_file: ca.certFile };
+  const file = {
+    site: 'east',
+    listen_tls: tls,
+    local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI' },
+    remote_pools: [{ site: 'west', cluster: 'west', cookie: 'DDVHSLLQ', tls: { sni: 'west.test' } }],
+    envoy: {
+      listen_tls: { cert_file: '/www.pem', key_file: '/www.key' },
+      hop_listen: '0.0.0.0:8443',
+      hop_listen_tls: tls,
+    },
+  };
+  const configFile = await writeSiteFile(file);
+  const lines = answer(await runCli(['check', '-c', configFile]));
+  expect(lines.slice(-2)).toEqual([
+    expect.stringMatching(/^listen: TLS, a client needs a certificate of \S+\/ca\.pem; its own counts until \d{4}-/),
+    'Envoy as printed: TLS for clients, with /www.pem; other sites, with their certificates, at 0.0.0.0:8443; TLS to west',
+  ]);
+  await ca.issue('sidecar', { days: -1 });
+  expect(complaint(await runCli(['check', '-c', configFile]), 2)).toEqual([
+    expect.stringMatching(/sidecar\.pem \(listen_tls\.cert_file\): the certificate has expired on/),
+  ]);
+});
+
 describe('envoy', () => {
   test('prints an Envoy bootstrap', async () => {
     const bootstrap: unknown = parse(answer(await runCli(['envoy', '-c', DEMO_SITE])).join('\n'));
@@ -183,7 +212,7 @@ describe('envoy', () => {
   test('writes the files by which Envoy watches its certificates, or says that it reads them once', async () => {
     const directory = await temporaryDirectory();
     const tls = { cert_file: '/c.pem', key_file: '/c.key' };
-    const secrets_dir = join(directory, 'envoy', 'secrets');
+    const secrets_dir = join(directory, 'secrets');
     const config = (envoy: SiteFile) =>
       writeSiteFile({
         site: 'east',
@@ -212,6 +241,17 @@ describe('envoy', () => {
       expect(stdout).toContain(`path: ${join(secrets_dir, file)}\n`);
     }
     expect(stdout).not.toContain('/c.pem');
+
+    const elsewhere = join(directory, 'elsewhere');
+    const config2 = await config({ secrets_dir: '/run/not/here' });
+    const rendered = await runCli(['envoy', '-c', config2, '--secrets-to', elsewhere]);
+    expect([rendered.code, rendered.stderr, (await readdir(elsewhere)).sort()]).toEqual([0, '', files]);
+    expect(rendered.stdout).toContain('path: /run/not/here/listener_edge_ca.yaml\n');
+    const missing = complaint(await runCli(['envoy', '-c', config2]), 1);
+    expect(missing).toEqual([expect.stringMatching(/^\/run\/not\/here can't be written, .*ENOENT/)]);
+    expect(complaint(await runCli(['envoy', '-c', await config({}), '--secrets-to', elsewhere]), 2)).toEqual([
+      expect.stringContaining('needs envoy.secrets_dir'),
+    ]);
   });
 
   test('says in one line that such a file cannot be written, prints nothing, and exits 1', async () => {
@@ -224,7 +264,7 @@ describe('envoy', () => {
       envoy: { listen: '127.0.0.1:3', secrets_dir: `${file}/secrets` },
     });
     expect(complaint(await runCli(['envoy', '-c', configFile]), 1)).toEqual([
-      expect.stringMatching(/^envoy\.secrets_dir: .*\/file\/secrets can't be written: ENOTDIR/),
+      expect.stringMatching(/\/file\/secrets can't be written, for envoy\.secrets_dir: ENOTDIR/),
     ]);
   });
 

@@ -237,7 +237,7 @@ describe('certificates that change', () => {
 
   test('are in the metrics by when they end', async () => {
     const east = await startEast();
-    const { validTo } = await readCertificates('listen', {
+    const { validity } = await readCertificates('listen', {
       ...east.server,
       clientCaFile: east.ca.certFile,
     });
@@ -246,8 +246,10 @@ describe('certificates that change', () => {
       tls: { servername: HOST_NAME, ...east.right },
     });
     for (const listener of ['listen', 'ops_listen']) {
-      const metric = `site_persistence_certificate_expiry_timestamp_seconds{listener="${listener}"}`;
-      expect(body).toContain(`${metric} ${validTo.getTime() / 1_000}\n`);
+      for (const [file, { validTo }] of Object.entries(validity)) {
+        const metric = `site_persistence_certificate_expiry_timestamp_seconds{listener="${listener}",file="${file}"}`;
+        expect(body).toContain(`${metric} ${validTo.getTime() / 1_000}\n`);
+      }
     }
   });
 

@@ -1,6 +1,6 @@
 import { statName } from '../../health/admin-client.ts';
 import type { Edge, Facts } from '../facts.ts';
-import { ok, unchecked, type Verdict, warn, yaml } from '../finding.ts';
+import { ok, steps, unchecked, type Verdict, warn, yaml } from '../finding.ts';
 import { textAt } from '../json.ts';
 import { poolsOf } from '../pools.ts';
 import type { CheckGroup } from './check.ts';
@@ -14,6 +14,7 @@ export const COUNTER_CHECKS: CheckGroup = {
     { name: 'timeouts', run: (facts) => eachEdge(facts, timeouts) },
     { name: 'mutations', run: (facts) => eachEdge(facts, mutations) },
     { name: 'overflow', run: overflow },
+    { name: 'renewals', run: renewals },
   ],
 };
 
@@ -77,4 +78,21 @@ function overflow(facts: Facts): Verdict[] {
     verdicts.push(warn(`${cluster} met a limit of its circuit breaker: ${counts}`));
   }
   return verdicts.length > 0 ? verdicts : [ok('no circuit breaker has opened')];
+}
+
+/** Envoy goes on with the certificate that it has; but it would not start with what it refuses. */
+function renewals({ snapshot: { stats } }: Facts): Verdict[] {
+  if (stats === null) return [unchecked('the stats cannot be read')];
+  const verdicts: Verdict[] = [];
+  for (const [name, count] of stats) {
+    const secret = /^sds\.(.*)\.key_rotation_failed$/.exec(name)?.[1];
+    if (secret === undefined || count === 0) continue;
+    const text = `Envoy refused ${count} times what it found of ${secret}, and went on with what it had`;
+    const mend = steps(
+      'what to do:',
+      '# nothing where certificate and key were renewed one after the other; else see its log',
+    );
+    verdicts.push(warn(text, mend));
+  }
+  return verdicts.length > 0 ? verdicts : [ok('no certificate that came was refused')];
 }

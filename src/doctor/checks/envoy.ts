@@ -219,9 +219,12 @@ const FEW_DAYS = 7;
 function certificates({ snapshot: { stats }, nowMs }: Facts): Verdict[] {
   if (stats === null) return [unchecked('the stats cannot be read')];
   const verdicts: Verdict[] = [];
+  const inUse = new Set([...stats.keys()].map((name) => EXPIRATION.exec(name)?.[3]));
   for (const [name, value] of stats) {
     const secret = /^sds\.(.*)\.update_success$/.exec(name)?.[1];
-    if (secret !== undefined && value === 0 && (stats.get(`sds.${secret}.update_rejected`) ?? 0) > 0) {
+    // Once a file has come that it can use, that is in use, though no update is counted.
+    const isTaken = secret === undefined || value > 0 || inUse.has(secret);
+    if (!isTaken && (stats.get(`sds.${secret}.update_rejected`) ?? 0) > 0) {
       const mend = steps(
         'what to do:',
         'put files there that Envoy can use, each by renaming; its log says what is wrong',

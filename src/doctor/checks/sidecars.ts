@@ -51,7 +51,7 @@ function addresses({ config, snapshot, expected }: Facts, cluster: string): Verd
     : warn(text, mend(expected.sidecarCluster));
 }
 
-function answering({ snapshot }: Facts, cluster: string): Verdict {
+function answering({ snapshot, config }: Facts, cluster: string): Verdict {
   const hosts = snapshot.hosts?.get(cluster);
   if (hosts === undefined) return unchecked(`the hosts of ${cluster} cannot be read`);
   const down = hosts.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
@@ -60,7 +60,13 @@ function answering({ snapshot }: Facts, cluster: string): Verdict {
   if (down.length < hosts.length) return warn(text);
   return wrong(
     `no sidecar answers, so no request is decided: ${text}`,
-    steps('run it:', 'site-persistence serve --config site.yaml'),
+    steps(
+      'run it:',
+      'site-persistence serve --config site.yaml',
+      ...(config.listenTls === null
+        ? []
+        : ["# where it runs it refuses Envoy's certificate, or Envoy its: its log says which"]),
+    ),
   );
 }
 

@@ -183,10 +183,14 @@ test.each([
   expect(troublesOf(envoy)).toEqual(troubles);
 });
 
-test('a certificate that Envoy could not take is told, and one that it could not take later is not', () => {
+test('a certificate that Envoy could not take is told until another is in use, and what it refused later', () => {
   const envoy = fakeEnvoy();
+  const mended = 'listener_hop_edge_certificate';
+  envoy.stats.set(`listener.[::]_8443.ssl.certificate.${mended}.expiration_unix_time_seconds`, NOW_MS);
+  envoy.stats.set('sds.cluster_remote_pool_ca.key_rotation_failed', 2);
   for (const [secret, success, rejected] of [
     ['listener_edge_certificate', 0, 1],
+    [mended, 0, 1],
     ['cluster_remote_pool_ca', 1, 1],
     ['cluster_remote_pool_certificate', 0, 0],
   ] as const) {
@@ -195,6 +199,7 @@ test('a certificate that Envoy could not take is told, and one that it could not
   }
   expect(troublesOf(envoy)).toEqual([
     'wrong certificates: Envoy takes none of what listener_edge_certificate leads to: no connection with it',
+    'warn renewals: Envoy refused 2 times what it found of cluster_remote_pool_ca, and went on with what it had',
   ]);
 });
 
