@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
 import { get } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -80,6 +80,33 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
       );
     },
   );
+
+  test('a certificate is taken from where Kubernetes puts another secret, by one link', async () => {
+    const mount = join(directory, 'mount');
+    await rm(mount, { recursive: true, force: true });
+    await mkdir(mount);
+    const put = async (version: string) => {
+      const { certFile, keyFile } = await ca.issue(version);
+      await mkdir(join(mount, version));
+      await cp(certFile, join(mount, version, 'tls.crt'));
+      await cp(keyFile, join(mount, version, 'tls.key'));
+      await symlink(version, join(mount, '..data_tmp'));
+      await rename(join(mount, '..data_tmp'), join(mount, '..data'));
+    };
+    await put('..v1');
+    for (const name of ['tls.crt', 'tls.key']) await symlink(join('..data', name), join(mount, name));
+    const [admin = 0] = await freePorts(1);
+    const envoy = {
+      listen_tls: { cert_file: join(mount, 'tls.crt'), key_file: join(mount, 'tls.key') },
+      secrets_dir: join(directory, 'secrets'),
+    };
+    await withRenderedEnvoy({ release, directory, admin: `http://127.0.0.1:${admin}`, envoy }, async ({ edgePort }) => {
+      const first = await askOver1(edgePort);
+      await put('..v2');
+      const isNew = async () => (await askOver1(edgePort)).certificate !== first.certificate;
+      await waitUntil(isNew, { what: 'the new certificate' });
+    });
+  });
 
   test('a certificate that is written in place is taken once anything is renamed in its directory', async () => {
     const live = { certFile: join(directory, 'inplace', 'edge.pem'), keyFile: join(directory, 'inplace', 'edge.key') };

@@ -332,18 +332,26 @@ describe('the log', () => {
   });
 });
 
-test("runs under Node's permission model, with no more than its own files and its config to read", async () => {
-  const admin = await startAdmin();
-  const file = await eastFile(admin, {});
-  const configFile = await writeSiteFile(file);
-  const major = Number.parseInt(process.versions.node, 10);
-  const root = CLI.replace(/dist\/main\.js$/, '');
-  const nodeArgs = [
-    major >= 22 ? '--permission' : '--experimental-permission',
-    `--allow-fs-read=${root}${major >= 22 ? '' : '*'}`,
-    `--allow-fs-read=${configFile}`,
-  ];
-  await startServe(configFile, { nodeArgs });
-  const reply = await clientOf(String(file.listen)).decide({ cookie: `${WEST_COOKIE}=1` });
-  expect(reply.decision).toBe('forward');
-});
+test.each(['a TCP port', 'a Unix socket'])(
+  "runs under Node's permission model on %s, with no more than its own files, its config and its sockets",
+  async (where) => {
+    const directory = await temporaryDirectory();
+    const sockets = { listen: `unix:${directory}/ext_proc.sock`, ops_listen: `unix:${directory}/ops.sock` };
+    const file = await eastFile(await startAdmin(), where === 'a TCP port' ? {} : sockets);
+    const configFile = await writeSiteFile(file);
+    const major = Number.parseInt(process.versions.node, 10);
+    // Before Node 22 a directory is written with an asterisk.
+    const whole = (path: string) => (major >= 22 ? path : `${path}*`);
+    const nodeArgs = [
+      major >= 22 ? '--permission' : '--experimental-permission',
+      `--allow-fs-read=${whole(CLI.replace(/dist\/main\.js$/, ''))}`,
+      `--allow-fs-read=${configFile}`,
+      ...(where === 'a TCP port'
+        ? []
+        : ['read', 'write'].map((what) => `--allow-fs-${what}=${whole(`${directory}/`)}`)),
+    ];
+    await startServe(configFile, { nodeArgs });
+    const reply = await clientOf(String(file.listen)).decide({ cookie: `${WEST_COOKIE}=1` });
+    expect(reply.decision).toBe('forward');
+  },
+);

@@ -8,7 +8,9 @@ import { NODE_RELEASES } from './node-releases.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What leans on node:http2 and on signals, of which each Node has its own; all of test/integration takes minutes. */
-const FILES = ['ext-proc-server', 'http2-call', 'serve-process'].map((name) => `test/integration/${name}.test.ts`);
+const FILES = ['ext-proc-server', 'hostile-grpc', 'http2-call', 'serve-process', 'tls'].map(
+  (name) => `test/integration/${name}.test.ts`,
+);
 
 /** `npm test` has the one that runs this. */
 const OTHERS = NODE_RELEASES.filter((release) => release.split('.')[0] !== process.versions.node.split('.')[0]);
