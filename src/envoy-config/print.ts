@@ -1,4 +1,5 @@
 import { Document, isMap, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
+import { isLoopback } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
 import type { JsonObject } from './json.ts';
@@ -20,10 +21,11 @@ export function printBootstrap(config: Config): string {
     if (comment !== undefined) map.commentBefore = ` ${comment}`;
     for (const pair of map.items) commentKey(pair);
   });
-  const admin = document.get('admin', true);
-  if (config.envoy.admin.kind === 'tcp' && isMap(admin)) {
-    admin.commentBefore =
-      ' Whoever is on this machine can ask it. Better envoy.admin: unix:/run/envoy/admin.sock, which is for one group only.';
+  const { admin } = config.envoy;
+  const adminNode = document.get('admin', true);
+  if (admin.kind === 'tcp' && isMap(adminNode)) {
+    const who = isLoopback(admin.host) ? 'Whoever is on this machine' : 'UNSAFE: whoever reaches this address';
+    adminNode.commentBefore = ` ${who} can ask it. Better envoy.admin: unix:/run/envoy/admin.sock, which is for one group only.`;
   }
   return document.toString({ lineWidth: 0 });
 }
