@@ -132,6 +132,7 @@ const CASES: readonly Case[] = [
       'hop header',
       'retries',
       'not followed',
+      "the servers' own",
     ],
   },
   {
@@ -577,6 +578,17 @@ const CASES: readonly Case[] = [
     at: extProc,
   },
   {
+    name: "Envoy's own limits of headers",
+    bootstrap: (b) => {
+      delete manager(b).max_request_headers_kb;
+      delete manager(b).common_http_protocol_options;
+    },
+    finds: ['header limits: warn'],
+    says: /^100 headers, 60 KiB: a request near that is answered 500/,
+    mend: /max_headers_count: 200/,
+    at: manager,
+  },
+  {
     name: 'the decision does not get into the access log',
     bootstrap: (b) => delete extProc(b).metadata_options,
     finds: ['metadata: warn'],
@@ -924,6 +936,14 @@ const CASES: readonly Case[] = [
     finds: ['refusal: warn'],
     says: /is on answers to clients as well/,
     at: manager,
+  },
+  {
+    name: 'the servers may say that they refuse',
+    bootstrap: (b) => delete cluster(b, 'local_pool').typed_extension_protocol_options,
+    finds: ["the servers' own: warn"],
+    says: /gets the request again/,
+    mend: /remove: x-site-refused/,
+    at: (b) => cluster(b, 'local_pool'),
   },
   // The fast path
   {

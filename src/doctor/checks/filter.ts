@@ -1,3 +1,4 @@
+import { HEADER_LIMITS } from '../../envoy-config/header-limits.ts';
 import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER } from '../../headers.ts';
 import type { HttpFilter } from '../connection-managers.ts';
@@ -26,6 +27,7 @@ export const FILTER_CHECKS: CheckGroup = {
     { name: 'message timeout', run: (facts) => eachEdge(facts, messageTimeout) },
     { name: 'retries', run: (facts) => eachEdge(facts, retries) },
     { name: 'headers sent', run: (facts) => eachEdge(facts, forwardRules) },
+    { name: 'header limits', run: (facts) => eachEdge(facts, headerLimits) },
     { name: 'metadata', run: (facts) => eachEdge(facts, metadata) },
     { name: 'switched off', run: (facts) => eachEdge(facts, switchedOff) },
   ],
@@ -251,6 +253,25 @@ function retries(edge: Edge, facts: Facts): Verdict[] {
     return [warn('grpc_service.retry_policy has no previous_hosts predicate: a retry may meet the same sidecar', mend)];
   }
   return [ok('a call that a sidecar did not take is made again')];
+}
+
+const DEFAULT_MAX_HEADERS = 100;
+const DEFAULT_MAX_HEADERS_KB = 60;
+
+/** What a sidecar adds counts, and past the limit Envoy answers 500, whatever the failure mode. */
+function headerLimits(edge: Edge): Verdict[] {
+  const count = numberAt(edge.config, 'common_http_protocol_options', 'max_headers_count') ?? DEFAULT_MAX_HEADERS;
+  const kb = numberAt(edge.config, 'max_request_headers_kb') ?? DEFAULT_MAX_HEADERS_KB;
+  if (count > DEFAULT_MAX_HEADERS && kb > DEFAULT_MAX_HEADERS_KB) return [ok(`${count} headers, ${kb} KiB`)];
+  return [
+    warn(
+      `${count} headers, ${kb} KiB: a request near that is answered 500, for the sidecar adds a header`,
+      yaml('in the connection manager:', {
+        max_request_headers_kb: HEADER_LIMITS.kb,
+        common_http_protocol_options: { max_headers_count: HEADER_LIMITS.count },
+      }),
+    ),
+  ];
 }
 
 export function conditionsOf(retryPolicy: unknown): string[] {

@@ -1,15 +1,34 @@
 import { HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
 import type { Edge, Facts } from '../facts.ts';
-import { ok, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, pick, textAt } from '../json.ts';
 import type { CheckGroup } from './check.ts';
 import { eachEdge } from './edges.ts';
+import { upstreamMutations } from './upstream-mutations.ts';
 
 /** What Envoy itself answers to another site. */
 export const REFUSAL_CHECKS: CheckGroup = {
   name: "Envoy's own answers",
-  checks: [{ name: 'refusal', run: (facts) => eachEdge(facts, refusal) }],
+  checks: [
+    { name: 'refusal', run: (facts) => eachEdge(facts, refusal) },
+    { name: "the servers' own", run: ofServers },
+  ],
 };
+
+/** To Envoy an answer with the header has not been given, so it sends the request again. */
+function ofServers({ snapshot, expected, config }: Facts): Verdict[] {
+  const { cluster } = config.localPool;
+  const settings = snapshot.clusters.get(cluster);
+  if (settings === undefined) return [unchecked(`Envoy does not show a cluster ${cluster}`)];
+  const removes = upstreamMutations(settings, 'response_mutations').some(
+    (mutation) => textAt(mutation, 'remove')?.toLowerCase() === REFUSED_HEADER,
+  );
+  if (removes) return [ok(`${REFUSED_HEADER} is removed from what servers answer`)];
+  const mend = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options'));
+  return [
+    warn(`a server of ${cluster} that answers with ${REFUSED_HEADER} gets the request again, a POST as well`, mend),
+  ];
+}
 
 /** No healthy host, and no connection: no server has seen the request. */
 const UNSEEN = ['UH', 'UF'];

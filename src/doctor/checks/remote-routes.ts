@@ -1,10 +1,11 @@
 import { HOP_HEADER } from '../../headers.ts';
-import { FILTER_CONFIG, HEADER_MUTATION, STATEFUL_SESSION_PER_ROUTE } from '../extension-types.ts';
+import { FILTER_CONFIG, STATEFUL_SESSION_PER_ROUTE } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, entriesAt, isTrueAt, listAt, pick, textAt, typeOf } from '../json.ts';
 import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
 import { stickinessFilter } from './stickiness.ts';
+import { upstreamMutations } from './upstream-mutations.ts';
 
 /** Each route to another site, however many requests found it; twice where it leads to two sites. */
 export function remoteRoutes({ requests }: RouteSurvey, { config }: Facts): RoutedRequest[] {
@@ -52,12 +53,9 @@ export function hopHeader(survey: RouteSurvey, facts: Facts): Verdict[] {
 
 /** Whether the upstream filters of a cluster add the hop header. */
 export function addsHop(cluster: unknown): boolean {
-  return entriesAt(cluster, 'typed_extension_protocol_options')
-    .flatMap(([, options]) => listAt(options, 'http_filters'))
-    .map((filter) => at(filter, 'typed_config'))
-    .filter((config) => typeOf(config) === HEADER_MUTATION)
-    .flatMap((config) => listAt(config, 'mutations', 'request_mutations'))
-    .some((mutation) => textAt(mutation, 'append', 'header', 'key')?.toLowerCase() === HOP_HEADER);
+  return upstreamMutations(cluster, 'request_mutations').some(
+    (mutation) => textAt(mutation, 'append', 'header', 'key')?.toLowerCase() === HOP_HEADER,
+  );
 }
 
 /** This site's cookie names a server of this site, which nobody at another may be sent to, nor a client be given. */
