@@ -190,6 +190,29 @@ describe('others keep their answers while a client', () => {
     await expectServed(east);
   });
 
+  test('opens 1,100 connections and keeps them busy with pings: that of an Envoy is not ended for them', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    const call = openStream(session);
+    call.write(grpcFrame(requestHeaders({})));
+    await once(call, 'response');
+    let isClosed = false;
+    session.on('close', () => {
+      isClosed = true;
+    });
+    const ping = Buffer.concat([Buffer.from([0, 0, 8, 6, 0, 0, 0, 0, 0]), Buffer.alloc(8)]);
+    const busy = Buffer.concat([PREFACE, NO_SETTINGS, ...Array.from({ length: 200 }, () => ping)]);
+    for (let opened = 0; opened < 1_100; opened++) {
+      const socket = connectTo(east);
+      socket.write(busy);
+      await once(socket, 'data');
+    }
+    await new Promise((resolve) => session.ping(resolve));
+    expect(isClosed).toBe(false);
+    expect(east.log.matching(/too many connections are open/)).toHaveLength(1);
+    await expectServed(east);
+  });
+
   test.each([
     ['a call', {}],
     ['a call with compressed messages', { 'grpc-encoding': 'gzip' }],
