@@ -66,14 +66,17 @@ export async function readCertificates(listener: ListenerKey, tls: ListenTlsConf
   } catch (error) {
     throw refusal(certSource, `OpenSSL does not take it: ${error instanceof Error ? error.message : error}`, error);
   }
-  const byEnd = (certificates: readonly X509Certificate[]) =>
-    certificates
-      .map(({ validFrom, validTo }): Validity => ({ validFrom: new Date(validFrom), validTo: new Date(validTo) }))
-      .sort((a, b) => a.validTo.getTime() - b.validTo.getTime());
-  const ofOwn = byEnd(chain)[0];
-  const ofCa = byEnd(cas).at(-1);
-  if (ofOwn === undefined || ofCa === undefined) throw new Error('there is a certificate in each');
-  return { cert, key, clientCa, validity: { cert_file: ofOwn, client_ca_file: ofCa } };
+  const endsFirst = chain.reduce((a, b) => (endOf(b) < endOf(a) ? b : a));
+  const endsLast = cas.reduce((a, b) => (endOf(b) > endOf(a) ? b : a));
+  return { cert, key, clientCa, validity: { cert_file: validityOf(endsFirst), client_ca_file: validityOf(endsLast) } };
+}
+
+function endOf({ validTo }: X509Certificate): number {
+  return Date.parse(validTo);
+}
+
+function validityOf({ validFrom, validTo }: X509Certificate): Validity {
+  return { validFrom: new Date(validFrom), validTo: new Date(validTo) };
 }
 
 function refusal({ file, key }: Source, why: string, cause?: unknown): CertificateError {

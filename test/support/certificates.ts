@@ -34,10 +34,10 @@ export class TestCa {
     this.#keyFile = join(directory, `${name}.key`);
   }
 
-  static async create(directory: string, name = 'ca'): Promise<TestCa> {
+  static async create(directory: string, name = 'ca', { days = 2 }: { days?: number } = {}): Promise<TestCa> {
     const ca = new TestCa(directory, name);
     const files = ['-keyout', ca.#keyFile, '-out', ca.certFile];
-    await run('openssl', ['req', '-x509', ...NEW_KEY, ...files, '-subj', `/CN=${name}`, '-days', '2']);
+    await run('openssl', ['req', '-x509', ...NEW_KEY, ...files, '-subj', `/CN=${name}`, '-days', String(days)]);
     return ca;
   }
 
