@@ -4,7 +4,7 @@ import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
-import { HEADER_LIMITS } from './header-limits.ts';
+import { HEADER_LIMITS, HEADER_LIMITS_BEHIND_EDGE, type HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 import { upstreamTls } from './tls.ts';
@@ -46,7 +46,7 @@ function localCluster(config: Config): JsonObject {
     ...poolDefaults(),
     health_checks: [{ ...checkTiming(healthCheck.intervalMs), unhealthy_threshold: 2, ...check }],
     // An application's answer that says so would be no refusal, but be taken for one: the request would be done again.
-    ...httpOptions({ response_mutations: [{ remove: REFUSED_HEADER }] }),
+    ...httpOptions(HEADER_LIMITS, { response_mutations: [{ remove: REFUSED_HEADER }] }),
     ...(hasPriorityGroups(config.envoy.version) ? {} : { outlier_detection: ejectDeadServers() }),
   };
 }
@@ -93,35 +93,36 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
       },
     ],
     // On a retry from the local pool, when the route that adds the header was not the one taken.
-    ...httpOptions({ request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] }),
+    ...httpOptions(HEADER_LIMITS, { request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] }),
     ...(pool.tls === null ? {} : { transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir) }),
   };
 }
 
-/** HTTP/1.1 with these changes of the headers, as large as they come: see {@link HEADER_LIMITS}. */
-function httpOptions(mutations: JsonObject): JsonObject {
+/** HTTP/1.1 with answers as large as they come, and these changes of the headers. */
+function httpOptions(limits: HeaderLimits, mutations?: JsonObject): JsonObject {
   const type = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
   return {
     typed_extension_protocol_options: {
       [type]: typed(type, {
-        common_http_protocol_options: {
-          max_headers_count: HEADER_LIMITS.count,
-          max_response_headers_kb: HEADER_LIMITS.kb,
-        },
+        common_http_protocol_options: { max_headers_count: limits.count, max_response_headers_kb: limits.kb },
         explicit_http_config: { http_protocol_options: {} },
-        http_filters: [
-          {
-            name: 'envoy.filters.http.header_mutation',
-            typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', { mutations }),
-          },
-          {
-            name: 'envoy.filters.http.upstream_codec',
-            typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
-          },
-        ],
+        ...(mutations === undefined ? {} : { http_filters: headerMutation(mutations) }),
       }),
     },
   };
+}
+
+function headerMutation(mutations: JsonObject): JsonObject[] {
+  return [
+    {
+      name: 'envoy.filters.http.header_mutation',
+      typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', { mutations }),
+    },
+    {
+      name: 'envoy.filters.http.upstream_codec',
+      typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
+    },
+  ];
 }
 
 function fallbackCluster(pool: RemotePoolConfig): JsonObject {
@@ -145,6 +146,8 @@ function standInCluster(): JsonObject {
     name: STAND_IN,
     type: 'STATIC',
     circuit_breakers: noLimits(),
+    // It adds the cookies that expire.
+    ...httpOptions(HEADER_LIMITS_BEHIND_EDGE),
     load_assignment: {
       cluster_name: STAND_IN,
       endpoints: [

@@ -173,7 +173,12 @@ test.each([
     'listener_edge_certificate',
     ['warn certificates: listener_edge_certificate of listener [::]_443 ends on 2026-06-04'],
   ],
-  [-1, 'listener_edge_ca', ['wrong certificates: listener_edge_ca of listener [::]_443 has ended on 2026-05-31']],
+  [-1, 'listener_edge_ca', ['warn certificates: listener_edge_ca of listener [::]_443 has ended on 2026-05-31']],
+  [
+    -1,
+    'listener_edge_certificate',
+    ['wrong certificates: listener_edge_certificate of listener [::]_443 has ended on 2026-05-31'],
+  ],
   // It may be the system's, some CA of which has always ended.
   [-1, 'unnamed_ca_cert_e3b0c442', []],
 ])("a certificate of Envoy's that ends in %s days: %s", (days, name, troubles) => {
