@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 /**
  * Sizes V8's memory for what `serve` does: thousands of calls a second, each making some kilobytes that are garbage a
  * millisecond later, beside a heap of 19 MB that hardly changes. The figures are of Node 24 at 9,500 calls a second, with
- * streams that leave nothing behind (see `replaceSessionTables`): 117 MB of resident memory; left alone it took 319 MB.
+ * streams that leave nothing behind (see `replaceSessionTables`): 117 to 121 MB of resident memory; left alone it took 319 MB.
  * To be called early: each flag is read when its part of the heap would grow, or when a function is compiled.
  */
 export function keepHeapSmall(): void {
