@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
 import { configSchema } from './schema.ts';
+import { whyUnreadable } from './unreadable.ts';
 import { readYaml } from './yaml.ts';
 
 /**
@@ -16,7 +17,8 @@ export async function loadConfig(file: string, needs: 'names' | 'rendering' = 'n
   try {
     bytes = await readFile(file);
   } catch (error) {
-    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error) }]);
+    const mend = { missing: 'name the config file with --config FILE', directory: 'name a YAML file' };
+    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error, mend) }]);
   }
   if (!isUtf8(bytes)) throw new ConfigError(file, [{ line: firstLineNotUtf8(bytes), message: 'is not UTF-8 text' }]);
   return parseConfig(bytes.toString(), file, needs);
@@ -127,20 +129,6 @@ function formatPath(path: Path): string {
 
 function formatKey(key: string): string {
   return /^[\w<-]+$/.test(key) ? key : JSON.stringify(key);
-}
-
-function whyUnreadable(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'ENOENT':
-      return 'no such file: name the config file with --config FILE';
-    case 'EACCES':
-      return 'no permission to read it';
-    case 'EISDIR':
-      return 'is a directory: name a YAML file';
-    default:
-      return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
-  }
 }
 
 function firstLineNotUtf8(bytes: Buffer): number {

@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls';
 import type { ListenTlsConfig } from '../config/config.ts';
 import { printable } from '../config/config-error.ts';
 import type { ListenerKey } from '../config/listener-safety.ts';
+import { whyUnreadable } from '../config/unreadable.ts';
 
 /** A certificate or key that can't be used; the message says which file of which key of the config, why, and the mend. */
 export class CertificateError extends Error {
@@ -87,20 +88,7 @@ async function read(source: Source): Promise<string> {
   try {
     return await readFile(source.file, 'utf8');
   } catch (error) {
-    throw refusal(source, whyUnreadable(error), error);
-  }
-}
-
-function whyUnreadable(error: unknown): string {
-  switch (error instanceof Error && 'code' in error ? error.code : undefined) {
-    case 'ENOENT':
-      return 'no such file';
-    case 'EACCES':
-      return 'no permission to read it';
-    case 'EISDIR':
-      return 'is a directory: name the file in it';
-    default:
-      return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+    throw refusal(source, whyUnreadable(error, { directory: 'name the file in it' }), error);
   }
 }
 
