@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { Client, serverOf } from '../support/client.ts';
 import { Load } from '../support/load.ts';
@@ -75,6 +76,19 @@ function testDemo(create: () => Promise<ComposeProject>): void {
       SERVICES.filter((service) => !service.endsWith('-pod')).map((service) => project.inspect(service)),
     );
     for (const { HostConfig: host } of published) expect(host.PortBindings ?? {}).toEqual({});
+  });
+
+  test("Envoy's admin interface is a socket for it and the sidecar alone, which finds nothing wrong there", async () => {
+    const socket = await project.run('exec', '-T', 'east-sidecar', 'stat', '-c', '%a %u %g', '/run/envoy/admin.sock');
+    expect(socket.trim()).toBe('660 65534 1000');
+    const doctor = ['node', '/app/dist/main.js', 'doctor', '--json'];
+    const report: unknown = JSON.parse(await project.run('exec', '-T', 'east-sidecar', ...doctor));
+    const findings = z.object({ findings: z.array(z.object({ check: z.string(), mark: z.string() })) }).parse(report);
+    expect(findings.findings.filter(({ check }) => check.startsWith('admin')).map(({ mark }) => mark)).toEqual([
+      'ok',
+      'ok',
+      'ok',
+    ]);
   });
 
   test('a sidecar killed under load and started again: nothing is lost and no session moves', async () => {
