@@ -46,9 +46,10 @@ export class Drain {
   /** Drains from now on; a second call only changes the end. @param forMs null: until {@link end}; see {@link parseDrainMs} */
   start(forMs: number | null): void {
     clearTimeout(this.#timer);
-    if (!this.#isDraining) this.#sinceMs = Date.now();
+    const nowMs = Date.now();
+    if (!this.#isDraining) this.#sinceMs = nowMs;
     this.#isDraining = true;
-    this.#untilMs = forMs === null ? null : Date.now() + forMs;
+    this.#untilMs = forMs === null ? null : nowMs + forMs;
     if (forMs !== null) {
       this.#timer = setTimeout(() => this.end('its time is over'), forMs);
       this.#timer.unref();
