@@ -7,7 +7,6 @@ import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { HOST_NAME, replaceCertificate, replaceFile, TestCa } from '../support/certificates.ts';
-import { freePorts } from '../support/free-ports.ts';
 import { withRenderedEnvoy } from '../support/rendered-envoy.ts';
 
 /** The listener that clients come to, over TLS. */
@@ -59,25 +58,21 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
       const live = { certFile: join(directory, 'live', 'edge.pem'), keyFile: join(directory, 'live', 'edge.key') };
       await mkdir(join(directory, 'live'), { recursive: true });
       await replaceCertificate(await ca.issue('first'), live);
-      const [admin = 0] = await freePorts(1);
       const envoy = {
         listen_tls: { cert_file: live.certFile, key_file: live.keyFile },
         ...(hasSecrets ? { secrets_dir: join(directory, 'secrets') } : {}),
       };
-      await withRenderedEnvoy(
-        { release, directory, admin: `http://127.0.0.1:${admin}`, envoy },
-        async ({ edgePort }) => {
-          const first = await askOver1(edgePort);
-          // There is no server.
-          expect(first.status).toBe(503);
-          expect(await askOver2(edgePort)).toBe(503);
-          await expect(fetch(`http://127.0.0.1:${edgePort}/`)).rejects.toThrow();
-          await replaceCertificate(await ca.issue('second'), live);
-          const isNew = async () => (await askOver1(edgePort)).certificate !== first.certificate;
-          if (hasSecrets) await waitUntil(isNew, { what: 'the new certificate' });
-          else expect(await isNew()).toBe(false);
-        },
-      );
+      await withRenderedEnvoy({ release, directory, envoy }, async ({ edgePort }) => {
+        const first = await askOver1(edgePort);
+        // There is no server.
+        expect(first.status).toBe(503);
+        expect(await askOver2(edgePort)).toBe(503);
+        await expect(fetch(`http://127.0.0.1:${edgePort}/`)).rejects.toThrow();
+        await replaceCertificate(await ca.issue('second'), live);
+        const isNew = async () => (await askOver1(edgePort)).certificate !== first.certificate;
+        if (hasSecrets) await waitUntil(isNew, { what: 'the new certificate' });
+        else expect(await isNew()).toBe(false);
+      });
     },
   );
 
@@ -95,12 +90,11 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
     };
     await put('..v1');
     for (const name of ['tls.crt', 'tls.key']) await symlink(join('..data', name), join(mount, name));
-    const [admin = 0] = await freePorts(1);
     const envoy = {
       listen_tls: { cert_file: join(mount, 'tls.crt'), key_file: join(mount, 'tls.key') },
       secrets_dir: join(directory, 'secrets'),
     };
-    await withRenderedEnvoy({ release, directory, admin: `http://127.0.0.1:${admin}`, envoy }, async ({ edgePort }) => {
+    await withRenderedEnvoy({ release, directory, envoy }, async ({ edgePort }) => {
       const first = await askOver1(edgePort);
       await put('..v2');
       const isNew = async () => (await askOver1(edgePort)).certificate !== first.certificate;
@@ -112,12 +106,11 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
     const live = { certFile: join(directory, 'inplace', 'edge.pem'), keyFile: join(directory, 'inplace', 'edge.key') };
     await mkdir(join(directory, 'inplace'), { recursive: true });
     await replaceCertificate(await ca.issue('first'), live);
-    const [admin = 0] = await freePorts(1);
     const envoy = {
       listen_tls: { cert_file: live.certFile, key_file: live.keyFile },
       secrets_dir: join(directory, 'secrets'),
     };
-    await withRenderedEnvoy({ release, directory, admin: `http://127.0.0.1:${admin}`, envoy }, async ({ edgePort }) => {
+    await withRenderedEnvoy({ release, directory, envoy }, async ({ edgePort }) => {
       const first = await askOver1(edgePort);
       const second = await ca.issue('second');
       await cp(second.certFile, live.certFile);
@@ -132,9 +125,8 @@ describe.each(['1.36.4', '1.40.0'])('Envoy %s', (release) => {
   test('with client_ca_file it takes no client without a certificate', async () => {
     const files = await ca.issue('edge');
     const client = await ca.clientOf(await ca.issue('client'));
-    const [admin = 0] = await freePorts(1);
     const listen_tls = { cert_file: files.certFile, key_file: files.keyFile, client_ca_file: ca.certFile };
-    const options = { release, directory, admin: `http://127.0.0.1:${admin}`, envoy: { listen_tls } };
+    const options = { release, directory, envoy: { listen_tls } };
     await withRenderedEnvoy(options, async ({ edgePort }) => {
       expect((await askOver1(edgePort, client)).status).toBe(503);
       await expect(askOver1(edgePort)).rejects.toThrow();

@@ -16,8 +16,8 @@ const run = promisify(execFile);
 export interface RenderedEnvoyOptions {
   readonly release: string;
   readonly directory: string;
-  /** As in the config file. */
-  readonly admin: string;
+  /** As in the config file; by default on a free port. */
+  readonly admin?: string;
   /** More of the config file's section `envoy`. */
   readonly envoy?: Readonly<Record<string, unknown>>;
 }
@@ -29,10 +29,11 @@ export interface RenderedEnvoy {
 
 /** An Envoy as `envoy` prints it, while the action runs, with neither a sidecar nor a server. */
 export async function withRenderedEnvoy(
-  { release, directory, admin, envoy = {} }: RenderedEnvoyOptions,
+  { release, directory, admin: givenAdmin, envoy = {} }: RenderedEnvoyOptions,
   action: (envoy: RenderedEnvoy) => Promise<void>,
 ): Promise<void> {
-  const [edgePort = 0, sidecar = 0, local = 0, remote = 0] = await freePorts(4);
+  const [edgePort = 0, sidecar = 0, local = 0, remote = 0, adminPort = 0] = await freePorts(5);
+  const admin = givenAdmin ?? `http://127.0.0.1:${adminPort}`;
   const configFile = join(directory, 'site.yaml');
   const config = {
     site: 'east',
