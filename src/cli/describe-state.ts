@@ -30,6 +30,9 @@ export function describeActivity(state: SiteStateReport): string[] {
   const changes = state.changes.slice(0, MAX_CHANGES_SHOWN);
   return [
     `decisions a second: ${rates.length === 0 ? 'none yet' : rates.join(', ')}`,
+    ...(state.duplicate_cookies === 0
+      ? []
+      : [`${state.duplicate_cookies} requests carried this site's cookie twice: such clients may not be sticky`]),
     ...(changes.length === 0 ? [] : ['last changes:']),
     ...changes.map(({ time, message }) => `  ${time}  ${message}`),
   ].map(printable);

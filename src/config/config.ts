@@ -75,7 +75,7 @@ export interface RemotePoolConfig {
   readonly minUp: number;
   /** The other site's virtual IP; empty where the operator's own Envoy config has it. */
   readonly servers: readonly TcpAddress[];
-  readonly healthCheck: { readonly intervalMs: number };
+  readonly healthCheck: RemoteHealthCheckConfig;
   readonly tls: TlsConfig | null;
 }
 
@@ -92,8 +92,24 @@ export interface CookieConfig {
 export interface HealthCheckConfig {
   /** Null: a TCP connection is enough. */
   readonly path: string | null;
+  /** The Host header of the check. */
+  readonly host: string;
+  /** The statuses that mean healthy. */
+  readonly expect: readonly StatusRange[];
   readonly intervalMs: number;
+  readonly timeoutMs: number;
 }
+
+/** What another site's status URI is asked like; which answers mean up is not for the config to say. */
+export interface RemoteHealthCheckConfig {
+  /** Null: the name of its certificate, or of its address. */
+  readonly host: string | null;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}
+
+/** HTTP statuses, both ends included. */
+export type StatusRange = readonly [from: number, to: number];
 
 export interface TlsConfig {
   readonly sni: string;
@@ -119,6 +135,8 @@ export interface EnvoyConfig {
   readonly hopListenTls: ListenTlsConfig | null;
   /** The hop header counts at {@link hopListen} only. */
   readonly hopListenOnly: boolean;
+  /** The Host of a request that came without one, as HTTP/1.0 allows. */
+  readonly defaultHost: string;
   readonly sidecars: readonly Address[];
   /** How Envoy speaks to them; null: without TLS. */
   readonly sidecarTls: TlsConfig | null;

@@ -9,6 +9,7 @@ import {
   refuseUnsafeListeners,
 } from './conflicts.ts';
 import { parseDurationMs } from './duration.ts';
+import { parseStatusRanges } from './status-ranges.ts';
 
 /** The decision keeps the cookies of a request as bits of a small integer, and a reply for each set of them. */
 const MAX_REMOTE_POOLS = 8;
@@ -134,18 +135,45 @@ const minUp = z.int({ error: 'must be a whole number' }).min(1, { error: 'must b
 const servers = z.array(tcpAddress).default([]);
 const checkInterval = durationBetween('100ms', '1d').default(1_000);
 
+const checkTimeout = durationBetween('10ms', '1h').default(1_000);
+/** A name that servers take for a Host: Envoy itself would send the cluster's name, which Tomcat and Django refuse. */
+const hostHeader = text(
+  /^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/,
+  'a Host: a name or an address, with a port if need be, such as shop.example.com',
+);
+
+const healthCheck = mapping({
+  path: uriPath.nullable().default(null),
+  host: hostHeader.default('localhost'),
+  expect: parsed(parseStatusRanges, 'must be statuses such as 200-399 or 200,204').prefault('200-399'),
+  interval: checkInterval,
+  timeout: checkTimeout,
+}).transform((check) => ({
+  path: check.path,
+  host: check.host,
+  expect: check.expect,
+  intervalMs: check.interval,
+  timeoutMs: check.timeout,
+}));
+
+const remoteHealthCheck = mapping({
+  host: hostHeader.nullable().default(null),
+  interval: checkInterval,
+  timeout: checkTimeout,
+}).transform((check) => ({ host: check.host, intervalMs: check.interval, timeoutMs: check.timeout }));
+
 const localPool = mapping({
   cluster: clusterName,
   cookie,
   min_up: minUp,
   servers,
-  health_check: mapping({ path: uriPath.nullable().default(null), interval: checkInterval }).prefault({}),
+  health_check: healthCheck.prefault({}),
 }).transform((pool) => ({
   cluster: pool.cluster,
   cookie: pool.cookie,
   minUp: pool.min_up,
   servers: pool.servers,
-  healthCheck: { path: pool.health_check.path, intervalMs: pool.health_check.interval },
+  healthCheck: pool.health_check,
 }));
 
 const tls = mapping({
@@ -199,7 +227,7 @@ const remotePool = mapping({
   cookie,
   min_up: minUp,
   servers,
-  health_check: mapping({ interval: checkInterval }).prefault({}),
+  health_check: remoteHealthCheck.prefault({}),
   tls: tls.nullable().default(null),
 }).transform((pool) => ({
   site: pool.site,
@@ -207,7 +235,7 @@ const remotePool = mapping({
   cookie: pool.cookie,
   minUp: pool.min_up,
   servers: pool.servers,
-  healthCheck: { intervalMs: pool.health_check.interval },
+  healthCheck: pool.health_check,
   tls: pool.tls,
 }));
 
@@ -238,6 +266,7 @@ const envoy = mapping({
   hop_listen: tcpAddress.nullable().default(null),
   hop_listen_tls: listenTls.nullable().default(null),
   hop_listen_only: z.boolean().default(false),
+  default_host: hostHeader.default('localhost'),
   sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
   sidecar_tls: tls.nullable().default(null),
   // Envoy and the command that writes the files may run in different directories.
@@ -298,6 +327,7 @@ export const configSchema = mapping({
         hopListen: file.envoy.hop_listen,
         hopListenTls: file.envoy.hop_listen_tls,
         hopListenOnly: file.envoy.hop_listen_only,
+        defaultHost: file.envoy.default_host,
         sidecars,
         sidecarTls: file.envoy.sidecar_tls,
         secretsDir: file.envoy.secrets_dir,

@@ -67,8 +67,12 @@ export function decide(policy: Policy, state: SiteState, request: RequestFacts):
   const { cookies } = request;
 
   if (request.isStatusUri) {
-    const up = health.known && isUp(health.up, LOCAL) && (!state.draining || request.hasHop);
-    return { reason: 'status', owner: firstOwner(policy, cookies), up };
+    const isDrainedFor = state.draining && !request.hasHop;
+    // A sidecar that has lost Envoy's admin interface must not take a healthy site off the world: Envoy knows better.
+    if (health.known || isDrainedFor) {
+      const up = health.known && isUp(health.up, LOCAL) && !isDrainedFor;
+      return { reason: 'status', owner: firstOwner(policy, cookies), up };
+    }
   }
   if (!health.known) return { reason: 'unknown', owner: firstOwner(policy, cookies) };
   const { up } = health;

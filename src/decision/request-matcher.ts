@@ -1,4 +1,4 @@
-import type { Policy } from './policy.ts';
+import { LOCAL, type Policy } from './policy.ts';
 
 /**
  * Recognises a request's path and cookies in the raw bytes that Envoy sends. Nothing is decoded to text and nothing
@@ -7,9 +7,12 @@ import type { Policy } from './policy.ts';
 export interface RequestMatcher {
   /** Whether the path, percent-decoded and without its query, is the status URI. */
   isStatusUri(bytes: Uint8Array, start: number, end: number): boolean;
-  /** The sites whose cookie stands in this Cookie header, as a set of bits. */
+  /** The sites whose cookie stands in this Cookie header, as a set of bits, with {@link LOCAL_TWICE} beside them. */
   cookieSites(bytes: Uint8Array, start: number, end: number): number;
 }
+
+/** Beside the bits of the sites: the local site's cookie stands there more than once. */
+export const LOCAL_TWICE = 1 << 30;
 
 const SEMICOLON = 0x3b;
 const EQUALS = 0x3d;
@@ -60,7 +63,8 @@ export function createRequestMatcher(policy: Policy, statusUri: string): Request
         while (at < end && bytes[at] !== EQUALS && bytes[at] !== SEMICOLON) at++;
         if (at < end && bytes[at] === EQUALS) {
           const site = siteOfCookie(bytes, nameStart, at);
-          if (site !== -1) sites |= 1 << site;
+          if (site === LOCAL && (sites & (1 << LOCAL)) !== 0) sites |= LOCAL_TWICE;
+          else if (site !== -1) sites |= 1 << site;
           while (at < end && bytes[at] !== SEMICOLON) at++;
         }
         at++;

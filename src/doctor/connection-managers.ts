@@ -7,6 +7,8 @@ export interface HttpFilter {
   /** Without `type.googleapis.com/`; empty where its config has not come yet. */
   readonly type: string;
   readonly config: unknown;
+  /** The match tree that may skip it; undefined where there is none. */
+  readonly matcher: unknown;
   /** Only routes that switch it on have it. */
   readonly isDisabled: boolean;
 }
@@ -79,8 +81,14 @@ function readFilter(filter: unknown, extensions: ReadonlyMap<string, unknown>): 
   const discovered = at(filter, 'config_discovery');
   let config = at(filter, 'typed_config');
   if (discovered !== undefined) config = extensions.get(name) ?? at(discovered, 'default_config');
-  if (typeOf(config) === WITH_MATCHER) config = at(config, 'extension_config', 'typed_config');
-  return { name, type: typeOf(config) ?? '', config, isDisabled: isTrueAt(filter, 'disabled') };
+  const matcher = typeOf(config) === WITH_MATCHER ? at(config, 'xds_matcher') : undefined;
+  config = withoutMatcher(config);
+  return { name, type: typeOf(config) ?? '', config, matcher, isDisabled: isTrueAt(filter, 'disabled') };
+}
+
+/** A filter's own config, where that stands behind a match tree as well. */
+export function withoutMatcher(config: unknown): unknown {
+  return typeOf(config) === WITH_MATCHER ? at(config, 'extension_config', 'typed_config') : config;
 }
 
 function readRouteConfig(

@@ -1,7 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { GRACEFUL_CLOSE_FLAG } from '../ext-proc/graceful-close-flag.ts';
 import { renderAdmin } from './admin.ts';
-import { canStandIn } from './can-stand-in.ts';
 import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';
 import { renderEdges } from './listener.ts';
@@ -18,12 +17,9 @@ export function renderBootstrap(config: Config): JsonObject {
     node: { id: `${config.site}-edge`, cluster: config.site },
     admin: renderAdmin(config),
     ...layeredRuntime(config),
-    ...(canStandIn(config) ? { bootstrap_extensions: [internalListeners()] } : {}),
+    bootstrap_extensions: [internalListeners()],
     static_resources: {
-      listeners: [
-        ...renderEdges(config, config.envoy.listen),
-        ...(canStandIn(config) ? [renderStandInListener(config)] : []),
-      ],
+      listeners: [...renderEdges(config, config.envoy.listen), renderStandInListener(config)],
       clusters: renderClusters(config),
     },
   };

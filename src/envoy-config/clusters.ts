@@ -1,14 +1,15 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, EnvoyConfig, RemotePoolConfig } from '../config/config.ts';
+import type { Config, EnvoyConfig, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
-import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { HOP_HEADER, REFUSED_HEADER, STEERING_HEADERS } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { HEADER_LIMITS, HEADER_LIMITS_BEHIND_EDGE, type HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
+import { markServedHere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
-import { hasPriorityGroups } from './versions.ts';
+import { hasPriorityGroups, keepsHostsWithoutDns } from './versions.ts';
 
 /** A SYN that got lost is sent again after 1 s: a shorter time-out would make one lost packet a failover. */
 const CONNECT_TIMEOUT = '2.5s';
@@ -21,7 +22,8 @@ export function renderClusters(config: Config): JsonObject[] {
   return [
     localCluster(config),
     ...config.remotePools.map((pool) => remoteCluster(config, pool)),
-    ...(canStandIn(config) ? [...config.remotePools.map(fallbackCluster), standInCluster()] : []),
+    ...(canStandIn(config) ? config.remotePools.map(fallbackCluster) : []),
+    standInCluster(),
     sidecarCluster(config.envoy),
   ];
 }
@@ -34,21 +36,34 @@ function localCluster(config: Config): JsonObject {
       : {
           http_health_check: {
             path: healthCheck.path,
+            host: healthCheck.host,
+            expected_statuses: healthCheck.expect.map(([start, last]) => ({ start, end: last + 1 })),
             // An unexpected status counts towards unhealthy_threshold instead of taking the server out at once.
             retriable_statuses: [{ start: 500, end: 600 }],
           },
         };
   return {
     name: config.localPool.cluster,
-    ...endpoints(config.localPool.cluster, config.localPool.servers),
+    ...endpoints(config.localPool.cluster, config.localPool.servers, config.envoy.version),
     connect_timeout: CONNECT_TIMEOUT,
     lb_policy: 'LEAST_REQUEST',
     ...poolDefaults(),
-    health_checks: [{ ...checkTiming(healthCheck.intervalMs), unhealthy_threshold: 2, ...check }],
-    // An application's answer that says so would be no refusal, but be taken for one: the request would be done again.
-    ...httpOptions(HEADER_LIMITS, { response_mutations: [{ remove: REFUSED_HEADER }] }),
+    health_checks: [{ ...checkTiming(healthCheck), unhealthy_threshold: 2, ...check }],
+    ...httpOptions(HEADER_LIMITS, { response_mutations: [...nothingToSteerBy(), markServedHere()] }),
     ...(hasPriorityGroups(config.envoy.version) ? {} : { outlier_detection: ejectDeadServers() }),
   };
+}
+
+/**
+ * An application's own refusal would be none, but be taken for one: the request would be done again. The others Envoy
+ * itself would obey.
+ */
+function nothingToSteerBy(): JsonObject[] {
+  return [{ remove: REFUSED_HEADER }, ...nothingOfEnvoysToObey()];
+}
+
+function nothingOfEnvoysToObey(): JsonObject[] {
+  return STEERING_HEADERS.map((header) => ({ remove: header }));
 }
 
 /**
@@ -77,25 +92,37 @@ function ejectDeadServers(): JsonObject {
 function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
   return {
     name: pool.cluster,
-    ...endpoints(pool.cluster, pool.servers),
+    ...endpoints(pool.cluster, pool.servers, config.envoy.version),
+    // Envoy does not wait for another site's name before it serves this one.
+    wait_for_warm_on_init: false,
     connect_timeout: CONNECT_TIMEOUT,
     ...poolDefaults(),
     health_checks: [
       {
-        ...checkTiming(pool.healthCheck.intervalMs),
+        ...checkTiming(pool.healthCheck),
         // For lost packets and refused connections. The 503 of a site that is down takes it out at once.
         unhealthy_threshold: 2,
         http_health_check: {
           path: config.statusUri,
+          host: healthCheckHost(pool),
           // A draining site says 503 to the world and 200 to a site that keeps its sessions.
           request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
         },
       },
     ],
-    // On a retry from the local pool, when the route that adds the header was not the one taken.
-    ...httpOptions(HEADER_LIMITS, { request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }] }),
+    ...httpOptions(HEADER_LIMITS, {
+      // On a retry from the local pool, when the route that adds the header was not the one taken.
+      request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }],
+      response_mutations: nothingOfEnvoysToObey(),
+    }),
     ...(pool.tls === null ? {} : { transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir) }),
   };
+}
+
+/** A Host that the other site knows: Envoy itself would send the cluster's name. */
+export function healthCheckHost({ healthCheck, tls, servers }: RemotePoolConfig): string {
+  const named = servers.find(({ host }) => !isIpAddress(host));
+  return healthCheck.host ?? tls?.sni ?? named?.host ?? 'localhost';
 }
 
 /** HTTP/1.1 with answers as large as they come, and these changes of the headers. */
@@ -131,6 +158,8 @@ function fallbackCluster(pool: RemotePoolConfig): JsonObject {
     connect_timeout: CONNECT_TIMEOUT,
     lb_policy: 'CLUSTER_PROVIDED',
     circuit_breakers: noLimits(),
+    // Where an aggregate is the route's cluster its upstream filters run, and not those of the cluster that it picks.
+    ...httpOptions(HEADER_LIMITS, { response_mutations: nothingOfEnvoysToObey() }),
     cluster_type: {
       name: 'envoy.clusters.aggregate',
       typed_config: typed('envoy.extensions.clusters.aggregate.v3.ClusterConfig', {
@@ -159,10 +188,10 @@ function standInCluster(): JsonObject {
   };
 }
 
-function sidecarCluster({ sidecars, sidecarTls, secretsDir }: EnvoyConfig): JsonObject {
+function sidecarCluster({ sidecars, sidecarTls, secretsDir, version }: EnvoyConfig): JsonObject {
   return {
     name: SIDECAR_CLUSTER,
-    ...endpoints(SIDECAR_CLUSTER, sidecars),
+    ...endpoints(SIDECAR_CLUSTER, sidecars, version),
     connect_timeout: '0.25s',
     // Not LEAST_REQUEST: a sidecar that just died has the fewest requests, and would draw the retries as well.
     lb_policy: 'ROUND_ROBIN',
@@ -211,10 +240,16 @@ function noLimits(): JsonObject {
 }
 
 /** Checks as often with traffic as without, and at once again after a failure. */
-function checkTiming(intervalMs: number): JsonObject {
+function checkTiming({
+  intervalMs,
+  timeoutMs,
+}: {
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}): JsonObject {
   const interval = formatProtoDuration(intervalMs);
   return {
-    timeout: '1s',
+    timeout: formatProtoDuration(timeoutMs),
     interval,
     no_traffic_interval: interval,
     unhealthy_edge_interval: formatProtoDuration(Math.min(intervalMs, 250)),
@@ -222,16 +257,22 @@ function checkTiming(intervalMs: number): JsonObject {
   };
 }
 
-function endpoints(name: string, addresses: readonly Address[]): JsonObject {
-  const needsDns = addresses.some((address) => address.kind === 'tcp' && !isIpAddress(address.host));
+function endpoints(name: string, addresses: readonly Address[], version: EnvoyVersion): JsonObject {
   return {
     // Envoy's own default takes IPv6 where a name has both, though servers often listen on IPv4 alone.
-    ...(needsDns ? { type: 'STRICT_DNS', dns_lookup_family: 'V4_PREFERRED' } : { type: 'STATIC' }),
+    ...(needsDns(addresses)
+      ? { type: 'STRICT_DNS', dns_lookup_family: keepsHostsWithoutDns(version) ? 'V4_PREFERRED' : 'V4_ONLY' }
+      : { type: 'STATIC' }),
     load_assignment: {
       cluster_name: name,
       endpoints: [{ lb_endpoints: addresses.map((address) => ({ endpoint: { address: renderAddress(address) } })) }],
     },
   };
+}
+
+/** Whether some of the addresses have to be looked up. */
+export function needsDns(addresses: readonly Address[]): boolean {
+  return addresses.some((address) => address.kind === 'tcp' && !isIpAddress(address.host));
 }
 
 /** An address in Envoy's form. */

@@ -1,14 +1,16 @@
 import type { TcpAddress } from '../config/address.ts';
-import type { Config, CookieConfig, EdgeTlsConfig } from '../config/config.ts';
+import type { Config, CookieConfig, EdgeTlsConfig, LocalPoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER, REQUEST_ID_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
-import { overwrite, renderAddress } from './clusters.ts';
+import { STATUS_CONTENT_TYPE, statusBody } from '../status-answer.ts';
+import { needsDns, overwrite, renderAddress } from './clusters.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
 import { anotherHost } from './retries.ts';
 import { renderRouteConfig } from './routes.ts';
+import { onlyWhenServedHere } from './served-here.ts';
 import { downstreamTls } from './tls.ts';
 
 /**
@@ -20,7 +22,7 @@ const MESSAGE_TIMEOUT = '1s';
 /** The request's and response's headers that the sidecar reads; no other ever leaves Envoy. */
 const HEADERS_FOR_SIDECAR = [
   ...[':path', 'cookie', HOP_HEADER, REQUEST_ID_HEADER],
-  ...[':status', 'x-envoy-upstream-service-time', REFUSED_HEADER],
+  ...[':status', 'x-envoy-upstream-service-time', 'grpc-status', REFUSED_HEADER],
 ];
 
 /** The listeners that ask the sidecar: that of the clients, and that of the other sites where they have one. */
@@ -89,6 +91,7 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
     codec_type: 'AUTO',
     use_remote_address: true,
     ...(believesSender ? { xff_num_trusted_hops: 1 } : {}),
+    http_protocol_options: monitorsProtocol(config),
     max_request_headers_kb: HEADER_LIMITS.kb,
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS.count },
     // Who sends its headers byte by byte is not waited for without an end.
@@ -111,9 +114,23 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
       statefulSessionFilter(config.localPool.cookie),
       routerFilter(),
     ],
-    local_reply_config: refusalOfEnvoy(config),
+    local_reply_config: {
+      mappers: [...statusAnswers(config), refusalOfEnvoy(config, [isForwarded()])],
+    },
     access_log: config.envoy.fastPath ? accessLogsWithFastPath() : [accessLog(decisionOfSidecar)],
     route_config: renderRouteConfig(config),
+  };
+}
+
+/**
+ * Load balancers' monitors speak HTTP/1.0 (Avi's and HAProxy's default) or 0.9 (F5's), often without a Host. Java's client
+ * offers TLS upgrades (RFC 2817), which Envoy would refuse with 403.
+ */
+function monitorsProtocol({ envoy }: Config): JsonObject {
+  return {
+    accept_http_10: true,
+    default_host_for_http_10: envoy.defaultHost,
+    ignore_http_11_upgrade: [{ prefix: 'TLS/' }],
   };
 }
 
@@ -161,9 +178,7 @@ function extProcFilter(): JsonObject {
 
 /** Answers the status URI by the health of the local pool when the sidecar is gone; otherwise it has answered before. */
 function healthCheckFilter(config: Config): JsonObject {
-  const { cluster, servers, minUp } = config.localPool;
-  // Just under `minUp` servers: a percentage is all that this filter takes.
-  const percent = servers.length === 0 ? 0 : Math.min(100, ((minUp - 0.5) / servers.length) * 100);
+  const { cluster } = config.localPool;
   return {
     name: 'envoy.filters.http.health_check',
     typed_config: typed('envoy.extensions.filters.http.health_check.v3.HealthCheck', {
@@ -173,21 +188,30 @@ function healthCheckFilter(config: Config): JsonObject {
         { name: ':path', string_match: { prefix: config.statusUri } },
         {
           name: ':path',
-          string_match: { safe_regex: { regex: `${escapeRegex(config.statusUri)}(\\?\\C*)?` } },
+          string_match: { safe_regex: isStatusUri(config) },
         },
       ],
-      cluster_min_healthy_percentages: { [cluster]: { value: Number(percent.toFixed(2)) } },
+      cluster_min_healthy_percentages: { [cluster]: { value: minHealthyPercent(config.localPool) } },
     }),
   };
 }
 
-/** Keeps a client at the server of the local pool that its cookie names. */
+/**
+ * `minUp` servers as a share of all, the only form that the filter takes; it drops what is behind the point. A name may
+ * have any number of addresses, so of names one is enough: better UP with too few than DOWN with enough.
+ */
+function minHealthyPercent({ servers, minUp }: LocalPoolConfig): number {
+  if (servers.length === 0 || needsDns(servers)) return 1;
+  return Math.min(100, Math.max(1, Math.floor((100 * minUp) / servers.length)));
+}
+
+/** Keeps a client at the server of the local pool that its cookie names. Only an answer of such a server sets the cookie. */
 export function statefulSessionFilter(cookie: CookieConfig): JsonObject {
   const attributes: Json[] = [];
   if (cookie.domain !== null) attributes.push({ name: 'Domain', value: cookie.domain });
   if (cookie.sameSite !== null) attributes.push({ name: 'SameSite', value: cookie.sameSite });
   if (cookie.secure) attributes.push({ name: 'Secure' });
-  return {
+  return onlyWhenServedHere({
     name: 'envoy.filters.http.stateful_session',
     typed_config: typed('envoy.extensions.filters.http.stateful_session.v3.StatefulSession', {
       session_state: {
@@ -202,30 +226,49 @@ export function statefulSessionFilter(cookie: CookieConfig): JsonObject {
         }),
       },
     }),
-  };
+  });
 }
 
 /**
  * In the moment before anyone has noticed that the local pool is down, Envoy's own 503 to a forwarded request must be
  * a refusal as well: no server has seen the request (no healthy host: UH; no connection: UF), so the site that sent it
  * can serve it.
+ * @param conditions access log filters that must hold as well
  */
-function refusalOfEnvoy(config: Config): JsonObject {
+export function refusalOfEnvoy(config: Config, conditions: readonly JsonObject[]): JsonObject {
+  const isUnserved = { response_flag_filter: { flags: ['UH', 'UF'] } };
   return {
-    mappers: [
-      {
-        filter: {
-          and_filter: {
-            filters: [
-              { response_flag_filter: { flags: ['UH', 'UF'] } },
-              { header_filter: { header: { name: HOP_HEADER, present_match: true } } },
-            ],
-          },
-        },
-        headers_to_add: [overwrite(REFUSED_HEADER, config.site)],
-      },
-    ],
+    filter: conditions.length === 0 ? isUnserved : { and_filter: { filters: [isUnserved, ...conditions] } },
+    headers_to_add: [overwrite(REFUSED_HEADER, config.site)],
   };
+}
+
+function isForwarded(): JsonObject {
+  return { header_filter: { header: { name: HOP_HEADER, present_match: true } } };
+}
+
+/** The health_check filter answers without a body, which is what monitors look at. */
+function statusAnswers(config: Config): JsonObject[] {
+  return [true, false].map((up) => ({
+    filter: {
+      and_filter: {
+        filters: [
+          { header_filter: { header: { name: ':path', string_match: { safe_regex: isStatusUri(config) } } } },
+          {
+            status_code_filter: {
+              comparison: { op: 'EQ', value: { default_value: up ? 200 : 503, runtime_key: 'unused' } },
+            },
+          },
+        ],
+      },
+    },
+    headers_to_add: [overwrite('cache-control', 'no-store')],
+    body_format_override: { text_format_source: { inline_string: statusBody(up) }, content_type: STATUS_CONTENT_TYPE },
+  }));
+}
+
+function isStatusUri({ statusUri }: Config): JsonObject {
+  return { regex: `${escapeRegex(statusUri)}(\\?\\C*)?` };
 }
 
 const decisionOfSidecar = (key: string) => `%DYNAMIC_METADATA(${METADATA_NAMESPACE}:${key})%`;

@@ -12,7 +12,14 @@ export const SIDECAR_CLUSTER = 'site_persistence';
 /** Where this site stands in for the owner of a session: an internal listener, and the cluster that leads to it. */
 export const STAND_IN = 'site_persistence_stand_in';
 
+/** The filter there that expires the other sites' cookies. */
+export const ONE_OWNER = 'site_persistence.one_owner';
+
 /** The aggregate cluster that is a remote pool as long as it is up, and otherwise this site, standing in for it. */
 export function withFallback(pool: RemotePoolConfig): string {
   return `${pool.cluster}_or_local`;
 }
+
+/** The routes that, without a decision, serve a request here that carries this site's cookie. */
+export const adoptedRoute = ({ cluster }: RemotePoolConfig) => `undecided_forwarded_adopted_from_${cluster}`;
+export const keptRoute = ({ cluster }: RemotePoolConfig) => `undecided_kept_from_${cluster}`;

@@ -3,7 +3,7 @@ import { isLoopback } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
 import type { JsonObject } from './json.ts';
-import { HOP_EDGE, SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
+import { adoptedRoute, HOP_EDGE, keptRoute, ONE_OWNER, SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 
 /**
  * The Envoy bootstrap of a site as commented YAML.
@@ -48,11 +48,11 @@ function commentsByName(config: Config): Map<string, string> {
       'Asks the sidecar. Without its answer the request goes on, by the "undecided" routes.',
     ],
     ['envoy.filters.http.health_check', 'Answers the status URI when the sidecar is gone.'],
+    [ONE_OWNER, "Expires the other sites' cookies when a server here has served the session, and only then."],
     [
-      'envoy.filters.http.lua',
-      "The session's old owner loses its cookie when a server here has served it, and only then.",
+      'envoy.filters.http.stateful_session',
+      "Keeps a client at one server of the local pool, by the site's cookie, which only an answer of such a server sets.",
     ],
-    ['envoy.filters.http.stateful_session', "Keeps a client at one server of the local pool, by the site's cookie."],
     ['fast_local', 'What the sidecar would send to the local pool anyway, while it keeps the key set.'],
     ['decided_forwarded', 'The sidecar says: here. Forwarded by another site, so it is not sent on whatever happens.'],
     ['decided_local', 'The sidecar says: here. What no server here takes is tried at another site.'],
@@ -60,12 +60,24 @@ function commentsByName(config: Config): Map<string, string> {
     ['undecided_local', 'No decision, and no cookie of another site: here.'],
     [local, 'The local pool: the servers of this site.'],
     [SIDECAR_CLUSTER, 'The sidecar, or several of them.'],
-    [STAND_IN, 'This site in the stead of another: its session gets a server, and so an owner, here.'],
+    [
+      STAND_IN,
+      "Local fallback for another site's session, without the sidecar: it gets a server, and so its owner, here.",
+    ],
+    ['stand_in_forwarded', 'Forwarded by another site: the application is told.'],
   ]);
   for (const pool of config.remotePools) {
     const { site, cluster } = pool;
     comments.set(`decided_${cluster}`, `The sidecar says: to ${site}, which owns the session.`);
     comments.set(`undecided_${cluster}`, `No decision, but a cookie of ${site}.`);
+    comments.set(
+      adoptedRoute(pool),
+      `No decision, but forwarded by another site: here, and the cookie of ${site} expires.`,
+    );
+    comments.set(
+      keptRoute(pool),
+      `No decision, and both cookies: here (both_cookies: local), and that of ${site} expires.`,
+    );
     comments.set(cluster, `The remote pool: the virtual IP of ${site}, asked for its status.`);
     comments.set(withFallback(pool), `To ${site}, or here where ${site} cannot be reached or refuses.`);
   }
@@ -74,7 +86,13 @@ function commentsByName(config: Config): Map<string, string> {
 
 const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   early_header_mutation_extensions: "A client's own pool header is gone before anything looks at it.",
-  local_reply_config: 'A forwarded request that no server here can take is refused, so that the other site serves it.',
+  local_reply_config:
+    "Envoy's own answers to the status URI have a body; a forwarded request that no server here can take is refused,\n" +
+    ' so that the other site serves it.',
+  http_protocol_options: 'Monitors speak HTTP/1.0, often without a Host; Java offers TLS upgrades.',
+  wait_for_warm_on_init: "This site serves before another site's name is looked up.",
+  retriable_statuses:
+    'A 5xx counts towards unhealthy_threshold; any other unexpected status takes the server out at once.',
   forward_rules: 'No other header leaves Envoy.',
   static_layer: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
   allow_paths: 'What the sidecar, doctor and Prometheus ask. All else, such as to end Envoy, is refused.',

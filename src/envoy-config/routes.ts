@@ -5,7 +5,7 @@ import { escapeRegex } from '../regex.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { overwrite } from './clusters.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
-import { withFallback } from './names.ts';
+import { adoptedRoute, keptRoute, STAND_IN, withFallback } from './names.ts';
 import { anotherHost } from './retries.ts';
 import { hasPriorityGroups, joinsHeaderLines } from './versions.ts';
 
@@ -35,6 +35,7 @@ export function renderRouteConfig(config: Config): JsonObject {
           ...config.remotePools.map((pool) => remoteRoute(config, pool, decidedFor(pool.cluster))),
           ...decidedLocalRoutes(config),
           // No decision: the sidecar is gone or has no opinion.
+          ...adoptingRoutes(config),
           plainLocalRoute(config, 'undecided_forwarded', [isPresent(HOP_HEADER)]),
           ...config.remotePools.map((pool) =>
             remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
@@ -43,6 +44,29 @@ export function renderRouteConfig(config: Config): JsonObject {
         ],
       },
     ],
+  };
+}
+
+/** What stays here with another site's cookie takes the way on which that is expired. */
+function adoptingRoutes(config: Config): JsonObject[] {
+  if (config.onOwnerDown === 'keep') return [];
+  const { version } = config.envoy;
+  const local = carriesCookie(config.localPool.cookie.name, version).matcher;
+  return config.remotePools.flatMap((pool) => {
+    const remote = carriesCookie(pool.cookie.name, version).matcher;
+    return [
+      adoptingRoute(adoptedRoute(pool), [isPresent(HOP_HEADER), remote]),
+      ...(config.bothCookies === 'local' ? [adoptingRoute(keptRoute(pool), [local, remote])] : []),
+    ];
+  });
+}
+
+function adoptingRoute(name: string, headers: readonly Json[]): JsonObject {
+  return {
+    name,
+    match: matchAll(headers),
+    route: { cluster: STAND_IN, timeout: '0s', retry_policy: retryPolicy(RETRY_ON) },
+    typed_per_filter_config: withoutStickiness(),
   };
 }
 
@@ -80,13 +104,18 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
     match: matchAll([condition.matcher]),
     route: { timeout: '0s', ...(canStandIn(config) ? orElseHere(pool) : thereOnly(pool)) },
     request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
-    // The stickiness cookie names a server of this site; the other site's Envoy has its own.
-    typed_per_filter_config: {
-      'envoy.filters.http.stateful_session': typed(
-        'envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute',
-        { disabled: true },
-      ),
-    },
+    ...withoutRefusal(),
+    typed_per_filter_config: withoutStickiness(),
+  };
+}
+
+/** The stickiness cookie names a server of this site: at another site, or behind the stand-in listener, it has its own filter. */
+function withoutStickiness(): JsonObject {
+  return {
+    'envoy.filters.http.stateful_session': typed(
+      'envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute',
+      { disabled: true },
+    ),
   };
 }
 
@@ -189,7 +218,13 @@ function localRoute(config: Config, name: string, headers: readonly Json[]): Jso
       timeout: '0s',
       retry_policy: { ...retryPolicy(RETRY_ON_REFUSAL), refresh_cluster_on_retry: true },
     },
+    ...withoutRefusal(),
   };
+}
+
+/** A refusal is between sites: the last one, when no site serves, is a plain 503 to the client. */
+function withoutRefusal(): JsonObject {
+  return { response_headers_to_remove: [REFUSED_HEADER] };
 }
 
 /** One for each try: a session whose server just died goes to another server here before it leaves the site. */

@@ -3,15 +3,16 @@ import { expiredCookie } from '../ext-proc/expired-cookie.ts';
 import { HOP_HEADER } from '../headers.ts';
 import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
-import { routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
-import { STAND_IN } from './names.ts';
+import { refusalOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
+import { ONE_OWNER, STAND_IN } from './names.ts';
 import { plainLocalRoute } from './routes.ts';
+import { onlyWhenServedHere } from './served-here.ts';
 
 /**
- * Serves here what was meant for another site that could not take it, as the sidecar would have decided had it known:
- * at one server, whose cookie the client gets, while the other sites' cookies go. The remote route itself can do neither,
- * for while the other site serves, this one's stickiness must keep out. So the retry takes the way through an internal
- * listener, within this Envoy. It also adopts sessions while the sidecar is gone.
+ * Serves here, without the sidecar, a request that carries another site's cookie: at one server, whose cookie the client
+ * gets, while the other sites' cookies expire. That is a request meant for another site that could not take it, and
+ * what the "undecided" routes keep here. A remote route can do neither itself, because while the other site serves, this
+ * site's stickiness must keep out. So the request takes the way through an internal listener of this Envoy.
  */
 export function renderStandInListener(config: Config): JsonObject {
   return {
@@ -46,41 +47,39 @@ function connectionManager(config: Config): JsonObject {
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS_BEHIND_EDGE.count },
     ...upgrades(),
     http_filters: [oneOwner(config), statefulSessionFilter(config.localPool.cookie), routerFilter()],
+    local_reply_config: { mappers: [refusalOfEnvoy(config, [])] },
     route_config: {
       name: STAND_IN,
       virtual_hosts: [
         {
           name: 'application',
           domains: ['*'],
-          // This site's own, from the first try.
-          request_headers_to_remove: [HOP_HEADER],
-          routes: [plainLocalRoute(config, STAND_IN, [])],
+          routes: [
+            // Forwarded to this site, so the application is told.
+            plainLocalRoute(config, 'stand_in_forwarded', [isForwardedByAnother(config)]),
+            // Of what this site meant to forward the hop header is its own, from the first try.
+            { ...plainLocalRoute(config, STAND_IN, []), request_headers_to_remove: [HOP_HEADER] },
+          ],
         },
       ],
     },
   };
 }
 
-/**
- * What a server here has answered takes the other sites' cookies away; a session that nobody served keeps them, and gets
- * none of this site. It takes Lua: nothing else in Envoy can tell its own 503 from an answer, which alone has this header.
- */
+function isForwardedByAnother({ site }: Config): JsonObject {
+  return { name: HOP_HEADER, string_match: { exact: site }, invert_match: true };
+}
+
+/** What a server here has answered takes the other sites' cookies away; a session that nobody served keeps them. */
 function oneOwner(config: Config): JsonObject {
-  const expired = config.onOwnerDown === 'adopt' ? config.remotePools.map((pool) => expiredCookie(pool.cookie)) : [];
-  const inline_string = [
-    'function envoy_on_response(handle)',
-    '  local headers = handle:headers()',
-    '  if headers:get("x-envoy-upstream-service-time") then',
-    // What JSON escapes in a cookie's name, path and domain, Lua reads in the same way.
-    ...expired.map((cookie) => `    headers:add("set-cookie", ${JSON.stringify(cookie)})`),
-    '  else',
-    '    headers:remove("set-cookie")',
-    '  end',
-    'end',
-    '',
-  ].join('\n');
-  return {
-    name: 'envoy.filters.http.lua',
-    typed_config: typed('envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string } }),
-  };
+  const expired = config.onOwnerDown === 'keep' ? [] : config.remotePools.map((pool) => expiredCookie(pool.cookie));
+  const response_mutations = expired.map((value) => ({
+    append: { header: { key: 'set-cookie', value }, append_action: 'APPEND_IF_EXISTS_OR_ADD' },
+  }));
+  return onlyWhenServedHere({
+    name: ONE_OWNER,
+    typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+      mutations: { response_mutations },
+    }),
+  });
 }

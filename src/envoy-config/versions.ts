@@ -23,3 +23,11 @@ export function hasSafeGracefulClose(version: EnvoyVersion): boolean {
 export function joinsHeaderLines(version: EnvoyVersion): boolean {
   return !isAtLeast(version, '1.40');
 }
+
+/**
+ * Where a look-up fails, hosts that are known stay. Before, with a family that is only preferred, the second look-up says
+ * that there is no address at all, and hosts that a health check finds down at that moment are dropped until DNS answers.
+ */
+export function keepsHostsWithoutDns(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.40');
+}

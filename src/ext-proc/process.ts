@@ -68,6 +68,7 @@ class DecidedStream implements ProcessStream {
         this.#stream.write(reply.bytes);
         if (reply.onResponse === null) this.#end('complete');
         reply.counter.count++;
+        if (message.isLocalCookieTwice) counters.duplicateCookies++;
         counters.decisionTime.add(performance.now() - this.#openedAtMs);
         return;
       }

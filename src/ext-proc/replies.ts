@@ -3,6 +3,7 @@ import { type Decision, NO_OWNER, ownerName } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
 import { METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import type { Counters, DecisionCounter } from '../metrics/counters.ts';
+import { STATUS_CONTENT_TYPE, statusBody } from '../status-answer.ts';
 import { expiredCookie } from './expired-cookie.ts';
 
 /** What goes back to Envoy for one decision. */
@@ -136,9 +137,9 @@ function statusResponse(up: boolean): object {
   return {
     status: { code: up ? 200 : 503 },
     headers: {
-      set_headers: [header('content-type', 'text/html', false), header('cache-control', 'no-store', false)],
+      set_headers: [header('content-type', STATUS_CONTENT_TYPE, false), header('cache-control', 'no-store', false)],
     },
-    body: Buffer.from(`LOCAL POOL STATE: ${up ? 'UP' : 'DOWN'}`),
+    body: Buffer.from(statusBody(up)),
     details: up ? 'site_persistence_status_up' : 'site_persistence_status_down',
   };
 }

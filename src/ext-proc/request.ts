@@ -1,11 +1,16 @@
 import type { RequestFacts } from '../decision/decide.ts';
-import type { RequestMatcher } from '../decision/request-matcher.ts';
+import { LOCAL } from '../decision/policy.ts';
+import { LOCAL_TWICE, type RequestMatcher } from '../decision/request-matcher.ts';
 import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { WireReader } from './wire.ts';
 
 /** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */
 export type PhaseMessage =
-  | ({ readonly phase: 'requestHeaders' } & RequestFacts)
+  | ({
+      readonly phase: 'requestHeaders';
+      /** This site's cookie is there more than once: Envoy reads the first, whatever it is. */
+      readonly isLocalCookieTwice: boolean;
+    } & RequestFacts)
   | { readonly phase: 'responseHeaders'; readonly isUnserved: boolean }
   | { readonly phase: 'requestBody' | 'responseBody' | 'requestTrailers' | 'responseTrailers' }
   /** Not a message of Envoy's. */
@@ -31,7 +36,9 @@ const HOP = Buffer.from(HOP_HEADER);
 const STATUS = Buffer.from(':status');
 const UPSTREAM_TIME = Buffer.from('x-envoy-upstream-service-time');
 const REFUSED = Buffer.from(REFUSED_HEADER);
-const STATUS_503 = Buffer.from('503');
+const GRPC_STATUS = Buffer.from('grpc-status');
+/** The first digits of 4xx and 5xx. */
+const ERROR_CLASSES = Buffer.from('45');
 
 /**
  * Builds the decoder of Envoy's messages. It reads the few header lines that a decision needs and steps over the rest,
@@ -56,14 +63,18 @@ export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Arra
     let isStatusUri = false;
     let hasHop = false;
     let cookies = 0;
+    let isLocalCookieTwice = false;
     const header = new HeaderView(reader);
     while (header.next(end)) {
-      if (header.isNamed(COOKIE)) cookies |= matcher.cookieSites(reader.bytes, header.valueStart, header.valueEnd);
-      else if (header.isNamed(PATH)) {
+      if (header.isNamed(COOKIE)) {
+        const found = matcher.cookieSites(reader.bytes, header.valueStart, header.valueEnd);
+        isLocalCookieTwice ||= (found & LOCAL_TWICE) !== 0 || (cookies & found & (1 << LOCAL)) !== 0;
+        cookies |= found & ~LOCAL_TWICE;
+      } else if (header.isNamed(PATH)) {
         isStatusUri = matcher.isStatusUri(reader.bytes, header.valueStart, header.valueEnd);
       } else if (header.isNamed(HOP)) hasHop = true;
     }
-    return { phase: 'requestHeaders', isStatusUri, hasHop, cookies };
+    return { phase: 'requestHeaders', isStatusUri, hasHop, cookies, isLocalCookieTwice };
   }
 }
 
@@ -83,20 +94,23 @@ export function readRequestHeader(bytes: Uint8Array, name: string): string | nul
 }
 
 /**
- * A 503 that served nobody is a refusal of another site, or Envoy's own: its router gives every answer of an upstream
- * the time it took, and a 503 that it makes itself has none.
+ * An answer that served nobody is a refusal of another site, or an error of Envoy's own: its router gives every answer of
+ * an upstream the time it took, and one that Envoy makes itself has none. Of a gRPC request such an answer is a 200 with
+ * a grpc-status.
  */
 function decodeResponseHeaders(reader: WireReader, end: number): PhaseMessage {
-  let is503 = false;
+  let isErrorStatus = false;
+  let isGrpc = false;
   let hasUpstreamTime = false;
   let isRefusal = false;
   const header = new HeaderView(reader);
   while (header.next(end)) {
-    if (header.isNamed(STATUS)) is503 = header.hasValue(STATUS_503);
+    if (header.isNamed(STATUS)) isErrorStatus = header.startsWithAny(ERROR_CLASSES);
+    else if (header.isNamed(GRPC_STATUS)) isGrpc = true;
     else if (header.isNamed(UPSTREAM_TIME)) hasUpstreamTime = true;
     else if (header.isNamed(REFUSED)) isRefusal = true;
   }
-  return { phase: 'responseHeaders', isUnserved: is503 && (isRefusal || !hasUpstreamTime) };
+  return { phase: 'responseHeaders', isUnserved: isRefusal || (!hasUpstreamTime && (isErrorStatus || isGrpc)) };
 }
 
 /** Walks over the `HeaderValue`s of an `HttpHeaders` message: HttpHeaders.headers → HeaderMap.headers → key and value. */
@@ -133,8 +147,9 @@ class HeaderView {
     return this.#equals(this.#keyStart, this.#keyEnd, name);
   }
 
-  hasValue(value: Uint8Array): boolean {
-    return this.#equals(this.valueStart, this.valueEnd, value);
+  /** Whether the value begins with one of these bytes. */
+  startsWithAny(bytes: Uint8Array): boolean {
+    return this.valueEnd > this.valueStart && bytes.includes(this.#reader.bytes[this.valueStart] ?? 0);
   }
 
   /** Envoy fills `raw_value`; other clients may fill `value`. */

@@ -181,8 +181,11 @@ export function statName(cluster: string): string {
 
 const USABLE_EDS_STATES = ['HEALTHY', 'UNKNOWN', 'DEGRADED'];
 
-/** The flags of envoy.admin.v3.HostHealthStatus that take a host out of the load balancing. */
-const DOWN_FLAGS = ['failed_active_health_check', 'failed_outlier_check', 'pending_dynamic_removal'];
+/**
+ * The flags of envoy.admin.v3.HostHealthStatus that take a host out of the load balancing. A host that DNS no longer has
+ * (`pending_dynamic_removal`) is in use for as long as its health checks pass.
+ */
+const DOWN_FLAGS = ['failed_active_health_check', 'failed_outlier_check'];
 
 export function readHost(host: HostStatus): Host {
   const socket = host.address?.socket_address;

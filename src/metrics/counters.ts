@@ -36,6 +36,8 @@ export class Counters {
   readonly streams: Record<StreamEnd, number> = { complete: 0, reset: 0, malformed: 0 };
   readonly polls: Record<PollResult, number> = { ok: 0, error: 0 };
   readonly reloads: Record<ReloadResult, number> = { ok: 0, refused: 0 };
+  /** Requests with this site's cookie more than once. */
+  duplicateCookies = 0;
   /** From the opening of a stream to its decision handed over to gRPC. */
   readonly decisionTime = new DurationHistogram(DECISION_BOUNDS_SECONDS);
   /** From asking Envoy's admin interface to its answer, or to giving up. */

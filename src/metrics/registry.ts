@@ -62,6 +62,12 @@ function addTraffic(registry: Registry, counters: Counters): void {
     },
   });
   addCounter(registry, {
+    name: 'duplicate_cookies_total',
+    help: "Requests that carried this site's cookie more than once. Envoy reads the first; if it cannot, the client is not sticky.",
+    labels: [],
+    read: (add) => add(counters.duplicateCookies, {}),
+  });
+  addCounter(registry, {
     name: 'streams_total',
     help: 'ext_proc streams, by how they ended: complete (all was answered), reset (broken off or closed before that, as when a client goes away), malformed (not from Envoy).',
     labels: ['end'],

@@ -45,6 +45,8 @@ export const siteStateSchema = z.object({
   pools: z.array(pool),
   /** By reason, since the start and a second (the mean of the last few). */
   decisions: z.record(z.enum(REASONS), z.object({ total: z.number(), per_second: z.number() })),
+  /** Requests since the start that carried this site's cookie more than once. */
+  duplicate_cookies: z.number(),
   /** The last changes, the newest first. */
   changes: z.array(z.object({ time: z.string(), level: z.enum(CHANGE_LEVELS), message: z.string() })),
 });
@@ -87,6 +89,7 @@ export function reportSiteState(parts: SiteParts): SiteStateReport {
     fast_path: parts.fastPath.state,
     pools: watched.map((of, index) => reportPool(of, pools[index], isKnown)),
     decisions: forEachReason((reason) => ({ total: totals[reason], per_second: now[reason] })),
+    duplicate_cookies: counters.duplicateCookies,
     changes: changes.last.map(({ atMs, level, message }) => ({
       time: new Date(atMs).toISOString(),
       level,

@@ -358,7 +358,7 @@ describe('a forged hop header', () => {
     expect(readOutcome(answer)).toBe('east');
     const cookies = (answer.heads[0] ?? '').split('\r\n').filter((line) => line.startsWith('set-cookie: '));
     expect(cookies.map((line) => line.replace(/="[^"]*"/, '="…"')).sort()).toEqual([
-      `set-cookie: ${WEST_COOKIE}=; Path=/; Max-Age=0; HttpOnly`,
+      `set-cookie: ${WEST_COOKIE}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly`,
       `set-cookie: ${EAST_COOKIE}="…"; Path=/; HttpOnly`,
     ]);
   });

@@ -73,7 +73,7 @@ describe('one owner', () => {
     expect(lines).toContain('app=1; Path=/');
     expect(lines).toContain('theme=dark; Path=/');
     expect(lines.some((line) => line.startsWith(`${EAST_COOKIE}="`))).toBe(true);
-    expect(lines).toContain(`${WEST_COOKIE}=; Path=/; Max-Age=0; HttpOnly`);
+    expect(lines).toContain(`${WEST_COOKIE}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly`);
     expect([...client.cookies.keys()].sort()).toEqual([EAST_COOKIE, 'app', 'theme'].sort());
     client.close();
   });

@@ -331,7 +331,13 @@ describe('a call that waits for the response headers', () => {
     return await call.reply(1);
   }
 
-  const expired = [{ name: 'set-cookie', value: `${WEST_COOKIE}=; Path=/app; Max-Age=0; HttpOnly`, append: true }];
+  const expired = [
+    {
+      name: 'set-cookie',
+      value: `${WEST_COOKIE}=; Path=/app; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly`,
+      append: true,
+    },
+  ];
 
   test.each<[string, Headers, readonly object[]]>([
     ["expires the other site's cookie, beside what the application sets", served, expired],
@@ -358,8 +364,8 @@ describe('a call that waits for the response headers', () => {
     call.send(responseHeaders(served));
     const { setHeaders } = await call.reply(1);
     expect(setHeaders.map((header) => header.value)).toEqual([
-      'C_west=; Path=/; Domain=west.example.com; Max-Age=0; HttpOnly; Secure; SameSite=None',
-      'C_south=; Path=/; Domain=south.example.com; Max-Age=0; HttpOnly; Secure; SameSite=None',
+      'C_west=; Path=/; Domain=west.example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=None',
+      'C_south=; Path=/; Domain=south.example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=None',
     ]);
     expect(setHeaders.every((header) => header.append)).toBe(true);
   });

@@ -78,7 +78,7 @@ test('a changed address comes into force with nothing, and is said again at the 
 test('TLS and sockets stay as they were until a restart, which is said', async () => {
   const { reloader, applied, finish, lines } = reloading();
   const tls = 'ops_listen_tls: { cert_file: c, key_file: k, client_ca_file: a }\n';
-  const done = reloader.reload(async () => read(`${tls}socket: { mode: "0600" }\nboth_cookies: local\n`));
+  const done = reloader.reload(async () => read(`${tls}socket: { mode: "0600" }\nhealth: { hold_up: 9s }\n`));
   await finish();
   await done;
   expect(lines().slice(1)).toEqual([
@@ -86,7 +86,7 @@ test('TLS and sockets stay as they were until a restart, which is said', async (
     'warn socket.mode is another one in the config: that takes a restart, until then it stays as it was',
   ]);
   const { opsListenTls, socket } = read('');
-  expect(applied).toEqual([{ ...read('both_cookies: local\n'), opsListenTls, socket }]);
+  expect(applied).toEqual([{ ...read('health: { hold_up: 9s }\n'), opsListenTls, socket }]);
 });
 
 test('nothing is put in force where nothing changed, which is said', async () => {

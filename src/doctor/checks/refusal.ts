@@ -15,19 +15,26 @@ export const REFUSAL_CHECKS: CheckGroup = {
   ],
 };
 
-/** To Envoy an answer with the header has not been given, so it sends the request again. */
+/** What happens when an answer of an application has this header. */
+const HARM: Readonly<Record<string, string>> = {
+  [REFUSED_HEADER]: 'gets the request again, a POST as well',
+  'x-envoy-immediate-health-check-fail':
+    'is taken out until its next health check, and at the other sites this whole edge',
+  'x-envoy-overloaded': 'keeps Envoy from every retry of that request',
+};
+
+/** What Envoy obeys in an answer must not come from an application, which may only reflect what a client sent. */
 function ofServers({ snapshot, expected, config }: Facts): Verdict[] {
   const { cluster } = config.localPool;
   const settings = snapshot.clusters.get(cluster);
   if (settings === undefined) return [unchecked(`Envoy does not show a cluster ${cluster}`)];
-  const removes = upstreamMutations(settings, 'response_mutations').some(
-    (mutation) => textAt(mutation, 'remove')?.toLowerCase() === REFUSED_HEADER,
+  const removed = upstreamMutations(settings, 'response_mutations').map((mutation) =>
+    textAt(mutation, 'remove')?.toLowerCase(),
   );
-  if (removes) return [ok(`${REFUSED_HEADER} is removed from what servers answer`)];
   const mend = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options'));
-  return [
-    warn(`a server of ${cluster} that answers with ${REFUSED_HEADER} gets the request again, a POST as well`, mend),
-  ];
+  const left = Object.entries(HARM).filter(([header]) => !removed.includes(header));
+  if (left.length === 0) return [ok(`what Envoy would obey is removed from what servers answer`)];
+  return left.map(([header, harm]) => warn(`a server of ${cluster} that answers with ${header} ${harm}`, mend));
 }
 
 /** No healthy host, and no connection: no server has seen the request. */

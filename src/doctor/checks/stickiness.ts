@@ -1,5 +1,5 @@
 import { STAND_IN } from '../../envoy-config/names.ts';
-import type { ConnectionManager, HttpFilter } from '../connection-managers.ts';
+import { type ConnectionManager, type HttpFilter, withoutMatcher } from '../connection-managers.ts';
 import { COOKIE_SESSION_STATE, HEALTH_CHECK, STATEFUL_SESSION } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { type Mend, ok, type Verdict, warn, wrong, yaml } from '../finding.ts';
@@ -7,6 +7,7 @@ import { at, durationMsAt, entriesAt, isTrueAt, listAt, pick, textAt, typeOf } f
 import { matchString } from '../route-match.ts';
 import type { CheckGroup } from './check.ts';
 import { eachEdge } from './edges.ts';
+import { upstreamMutations } from './upstream-mutations.ts';
 
 /** What keeps a client at its server, and answers the status URI without a sidecar. */
 export const STICKINESS_CHECKS: CheckGroup = {
@@ -33,7 +34,7 @@ function standIn(facts: Facts): Verdict[] {
   );
 }
 
-function stickiness(manager: ConnectionManager, { config, expected }: Facts): Verdict[] {
+function stickiness(manager: ConnectionManager, { config, expected, snapshot }: Facts): Verdict[] {
   const filter = stickinessFilter(manager);
   const whole = yaml('in http_filters, after ext_proc and before the router:', [expected.filter(MODEL)]);
   if (filter === undefined) {
@@ -58,11 +59,39 @@ function stickiness(manager: ConnectionManager, { config, expected }: Facts): Ve
     const text = 'strict: a client whose server is down gets a 503 instead of another server';
     return [wrong(text, yaml('in the stateful_session filter:', { typed_config: { strict: false } }))];
   }
+  const { cluster } = config.localPool;
+  if (filter.matcher === undefined) {
+    return [
+      warn(
+        "this site's cookie is also set on answers that no server of this site gave: a 503, or what a retry got elsewhere",
+        yaml(`instead of the stateful_session filter (${cluster} must mark its answers as well):`, [
+          expected.filter(MODEL),
+        ]),
+      ),
+    ];
+  }
+  if (!hasMark(filter, snapshot.clusters.get(cluster))) {
+    return [
+      wrong(
+        `the stateful_session filter waits for a mark that ${cluster} does not set on its answers: no client gets a cookie`,
+        yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options')),
+      ),
+    ];
+  }
   return [ok(`cookie ${config.localPool.cookie.name}, as in the config`)];
 }
 
+/** Whether the local pool's upstream filter sets the header by which the filter's match tree knows its answers. */
+function hasMark({ matcher }: HttpFilter, localCluster: unknown): boolean {
+  const asked = JSON.stringify(matcher);
+  return upstreamMutations(localCluster, 'response_mutations').some((mutation) => {
+    const mark = textAt(mutation, 'append', 'header', 'key');
+    return mark !== undefined && asked.includes(JSON.stringify(mark));
+  });
+}
+
 function cookieOf(filter: unknown): unknown {
-  return at(filter, 'typed_config', 'session_state', 'typed_config', 'cookie');
+  return at(withoutMatcher(at(filter, 'typed_config')), 'session_state', 'typed_config', 'cookie');
 }
 
 /** `path is /app, not /`: what browsers go by when a cookie is to be replaced or expired. */

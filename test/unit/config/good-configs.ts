@@ -25,7 +25,7 @@ local_pool:
   cookie: { name: __Secure-KVAAVROI, path: /app, domain: .example.com, ttl: 12h, same_site: None, secure: true }
   min_up: 2
   servers: [app-1.local:3001, 10.0.0.2:3002]
-  health_check: { path: /healthz, interval: 500ms }
+  health_check: { path: /healthz, host: app.example.com, expect: "200,301-302", interval: 500ms, timeout: 2s }
 remote_pools:
   - site: west
     cluster: remote_pool
@@ -33,7 +33,7 @@ remote_pools:
     min_up: 3
     servers:
       - west.example.com:443
-    health_check: { interval: 2s }
+    health_check: { host: west.example.com, interval: 2s, timeout: 3s }
     tls:
       sni: west.example.com
       ca_file: /etc/ca.pem
@@ -52,6 +52,7 @@ envoy:
   hop_listen: 0.0.0.0:8443
   hop_listen_tls: { cert_file: /etc/hop.pem, key_file: /etc/hop.key, client_ca_file: /etc/sites.pem }
   hop_listen_only: true
+  default_host: app.example.com
   secrets_dir: /etc/envoy/secrets/
   sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
   version: "1.36"

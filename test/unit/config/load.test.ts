@@ -29,7 +29,7 @@ const MINIMAL_CONFIG: Config = {
     cookie: { name: 'KVAAVROI', path: '/', domain: null, ttlMs: null, sameSite: null, secure: false },
     minUp: 1,
     servers: [],
-    healthCheck: { path: null, intervalMs: 1_000 },
+    healthCheck: { path: null, host: 'localhost', expect: [[200, 399]], intervalMs: 1_000, timeoutMs: 1_000 },
   },
   remotePools: [
     {
@@ -38,7 +38,7 @@ const MINIMAL_CONFIG: Config = {
       cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: null, secure: false },
       minUp: 1,
       servers: [],
-      healthCheck: { intervalMs: 1_000 },
+      healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000 },
       tls: null,
     },
   ],
@@ -49,6 +49,7 @@ const MINIMAL_CONFIG: Config = {
     hopListen: null,
     hopListenTls: null,
     hopListenOnly: false,
+    defaultHost: 'localhost',
     sidecars: [{ kind: 'tcp', host: '127.0.0.1', port: 9002 }],
     sidecarTls: null,
     secretsDir: null,
@@ -92,7 +93,7 @@ describe('parseConfig() reads', () => {
           { kind: 'tcp', host: '127.0.0.1', port: 3001 },
           { kind: 'tcp', host: '127.0.0.1', port: 3002 },
         ],
-        healthCheck: { path: '/healthz', intervalMs: 1_000 },
+        healthCheck: { path: '/healthz', host: 'localhost', expect: [[200, 399]], intervalMs: 1_000, timeoutMs: 1_000 },
       },
       remotePools: remotePools.map((pool) => ({
         ...pool,
@@ -130,7 +131,16 @@ describe('parseConfig() reads', () => {
           { kind: 'tcp', host: 'app-1.local', port: 3001 },
           { kind: 'tcp', host: '10.0.0.2', port: 3002 },
         ],
-        healthCheck: { path: '/healthz', intervalMs: 500 },
+        healthCheck: {
+          path: '/healthz',
+          host: 'app.example.com',
+          expect: [
+            [200, 200],
+            [301, 302],
+          ],
+          intervalMs: 500,
+          timeoutMs: 2_000,
+        },
       },
       remotePools: [
         {
@@ -139,7 +149,7 @@ describe('parseConfig() reads', () => {
           cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: 'Lax', secure: false },
           minUp: 3,
           servers: [{ kind: 'tcp', host: 'west.example.com', port: 443 }],
-          healthCheck: { intervalMs: 2_000 },
+          healthCheck: { host: 'west.example.com', intervalMs: 2_000, timeoutMs: 3_000 },
           tls: {
             sni: 'west.example.com',
             caFile: '/etc/ca.pem',
@@ -153,7 +163,7 @@ describe('parseConfig() reads', () => {
           cookie: { name: 'NNPOLEXY', path: '/', domain: null, ttlMs: null, sameSite: 'Strict', secure: false },
           minUp: 1,
           servers: [{ kind: 'tcp', host: '10.3.0.1', port: 80 }],
-          healthCheck: { intervalMs: 1_000 },
+          healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000 },
           tls: null,
         },
       ],
@@ -164,6 +174,7 @@ describe('parseConfig() reads', () => {
         hopListen: { kind: 'tcp', host: '0.0.0.0', port: 8443 },
         hopListenTls: { certFile: '/etc/hop.pem', keyFile: '/etc/hop.key', clientCaFile: '/etc/sites.pem' },
         hopListenOnly: true,
+        defaultHost: 'app.example.com',
         sidecars: [
           { kind: 'unix', path: '/run/site-persistence/ext_proc.sock' },
           { kind: 'tcp', host: '127.0.0.1', port: 9102 },

@@ -52,8 +52,10 @@ describe('decide()', () => {
     orig 5: a new client, the local pool is down    | /      |     | W     |     |     || failover | W   | -     |
     orig 5: a session of east, east is down         | /      | E   | W     |     |     || failover | W   | E     |
     1: a health check by another site               | status |     | E W   | hop |     || status   | 200 | -     |
-    1: health is not known                          | status |     | ?     |     |     || status   | 503 | -     |
-    1: health is not known, asked by another site   | status |     | ?     | hop |     || status   | 503 | -     |
+    7: the status URI, health is not known          | status |     | ?     |     |     || unknown  | -   | -     |
+    7: the same, asked by another site              | status |     | ?     | hop |     || unknown  | -   | -     |
+    7: the same, draining, for the world            | status |     | ?     |     | D   || status   | 503 | -     |
+    7: the same, draining, for another site         | status |     | ?     | hop | D   || unknown  | -   | -     |
     1: draining, for the world                      | status |     | E W   |     | D   || status   | 503 | -     |
     1: draining, for another site                   | status |     | E W   | hop | D   || status   | 200 | -     |
     1: draining and down, for another site          | status |     | W     | hop | D   || status   | 503 | -     |
@@ -151,8 +153,10 @@ function byTheDesign(situation: Situation): Verdict {
   };
 
   const rows: readonly (readonly [holds: boolean, then: () => Verdict])[] = [
-    // Row 1, with "Drain".
-    [statusUri, () => goes('status', known && up.has(local) && (hop || !draining) ? '200' : '503')],
+    // "Drain", which the operator asked for, whatever is known.
+    [statusUri && draining && !hop, () => goes('status', '503')],
+    // Row 1.
+    [statusUri && known, () => goes('status', up.has(local) ? '200' : '503')],
     // Row 7 stands last in the table but comes before all that ask who is up.
     [!known, () => goes('unknown', NOBODY)],
     // Row 2.

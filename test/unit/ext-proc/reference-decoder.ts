@@ -48,7 +48,8 @@ export function createReferenceDecoder(policy: Policy, statusUri: string): (byte
   return function decodeRequest(bytes) {
     const message = processingRequest.parse(requestDeserialize(bytes));
     if (message.request_headers !== undefined) {
-      return { phase: 'requestHeaders', ...factsOf(message.request_headers) };
+      const headers = message.request_headers;
+      return { phase: 'requestHeaders', ...factsOf(headers), isLocalCookieTwice: isLocalCookieTwice(headers) };
     }
     if (message.response_headers !== undefined) {
       return { phase: 'responseHeaders', isUnserved: isUnserved(message.response_headers) };
@@ -67,12 +68,19 @@ export function createReferenceDecoder(policy: Policy, statusUri: string): (byte
       cookies: policy.sites.reduce((sites, site, index) => sites + (cookies.has(site.cookieName) ? 2 ** index : 0), 0),
     };
   }
+
+  function isLocalCookieTwice(headers: readonly Header[]): boolean {
+    const names = valuesOf(headers, 'cookie').flatMap(cookieNames);
+    return names.filter((name) => name === policy.sites[0]?.cookieName).length > 1;
+  }
 }
 
 function isUnserved(headers: readonly Header[]): boolean {
   const cameFromUpstream = valuesOf(headers, 'x-envoy-upstream-service-time').length > 0;
   const isRefusal = valuesOf(headers, 'x-site-refused').length > 0;
-  return valuesOf(headers, ':status').at(-1) === '503' && (isRefusal || !cameFromUpstream);
+  const isError =
+    /^[45]/.test(valuesOf(headers, ':status').at(-1) ?? '') || valuesOf(headers, 'grpc-status').length > 0;
+  return isRefusal || (isError && !cameFromUpstream);
 }
 
 function valuesOf(headers: readonly Header[], name: string): string[] {

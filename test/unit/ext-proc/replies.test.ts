@@ -15,8 +15,8 @@ const EXPIRES_NORTH = 0b100;
 const EXPIRES_BOTH = 0b110;
 
 const SET_COOKIE = {
-  west: 'DDVHSLLQ=; Path=/app; Domain=example.com; Max-Age=0; HttpOnly; Secure; SameSite=None',
-  north: 'NNPOLEXY=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict',
+  west: 'DDVHSLLQ=; Path=/app; Domain=example.com; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=None',
+  north: 'NNPOLEXY=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Strict',
 };
 
 describe('createReplies() sends a request to a pool', () => {

@@ -125,7 +125,13 @@ describe('createRequestDecoder() knows the status URI', () => {
     ['/local%255fpool_status', false],
   ])('%j: %s', (path, isStatusUri) => {
     const bytes = request([[':path', path]]);
-    expect(decodeRequest(bytes)).toEqual({ phase: 'requestHeaders', isStatusUri, hasHop: false, cookies: 0 });
+    expect(decodeRequest(bytes)).toEqual({
+      phase: 'requestHeaders',
+      isStatusUri,
+      hasHop: false,
+      cookies: 0,
+      isLocalCookieTwice: false,
+    });
     expect(decodeRequest(bytes)).toEqual(referenceDecode(bytes));
   });
 });
@@ -149,7 +155,7 @@ describe('createRequestDecoder() sees the hop header', () => {
     ['X-Site-Hop', false],
   ])('%s: %s', (name, hasHop) => {
     for (const value of ['west', '']) {
-      const expected = { phase: 'requestHeaders', isStatusUri: false, hasHop, cookies: 0 };
+      const expected = { phase: 'requestHeaders', isStatusUri: false, hasHop, cookies: 0, isLocalCookieTwice: false };
       expect(decodeRequest(request([[name, value]]))).toEqual(expected);
     }
   });
@@ -180,9 +186,25 @@ describe("createRequestDecoder() tells Envoy's own 503 from an upstream's", () =
       false,
     ],
     [[[':status', '200']], false],
-    [[[':status', '504']], false],
-    [[[':status', '5030']], false],
-    [[[':status', '50']], false],
+    [[[':status', '504']], true],
+    [[[':status', '404']], true],
+    [[[':status', '304']], false],
+    // Of a gRPC request Envoy's own 503 is a 200.
+    [
+      [
+        [':status', '200'],
+        ['grpc-status', '14'],
+      ],
+      true,
+    ],
+    [
+      [
+        [':status', '200'],
+        ['grpc-status', '0'],
+        ['x-envoy-upstream-service-time', '1'],
+      ],
+      false,
+    ],
     [[[':status', '']], false],
     [[['status', '503']], false],
     [[], false],
