@@ -1,26 +1,39 @@
 import { readFile } from 'node:fs/promises';
-import { type LuaScript, NotLua, readLuaScript } from '../import/lua-script.ts';
-import { findOriginalSettings } from '../import/original-settings.ts';
+import { whyUnreadable } from '../config/unreadable.ts';
+import { importText } from '../import/import-text.ts';
 import { printImportedConfig } from '../import/print-config.ts';
+import { decodeText } from '../import/script-text.ts';
+import { CommandFailed } from './command-failed.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
 /**
  * Prints the config file that does what a DataScript with the original rules did; what the script does besides is said
  * on stderr as well. The script is read, never run.
- * @throws UsageError for a file that can't be read or is no Lua
+ * @throws UsageError for a file that can't be read or has no Lua
+ * @throws CommandFailed for a script of other rules
  */
-export async function importScript(scriptFile: string, context: CliContext): Promise<void> {
-  const settings = findOriginalSettings(await readScript(scriptFile));
-  for (const { line, text } of settings.remarks) context.stderr.write(`${scriptFile}:${line}: ${text}\n`);
-  context.stdout.write(printImportedConfig(settings, scriptFile));
+export async function importScript(file: string, context: CliContext): Promise<void> {
+  const imported = importText(await readText(file));
+  if (imported.kind === 'unreadable') throw new UsageError(`${file} ${imported.why}`);
+  if (imported.kind === 'other') throw new CommandFailed(`${file}: ${imported.why}`);
+
+  const { settings } = imported;
+  for (const { line, text } of settings.remarks) {
+    const place = line === null ? '' : `:${line}`;
+    context.stderr.write(`${file}${place}: ${text}\n`);
+  }
+  context.stdout.write(printImportedConfig(settings, file));
 }
 
-async function readScript(file: string): Promise<LuaScript> {
+async function readText(file: string): Promise<string> {
+  let bytes: Buffer;
   try {
-    return readLuaScript(await readFile(file, 'latin1'));
+    bytes = await readFile(file);
   } catch (error) {
-    if (error instanceof NotLua) throw new UsageError(`${file} is not a Lua script: ${error.message}`);
-    throw new UsageError(`cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UsageError(`cannot import ${file}: ${whyUnreadable(error, { directory: 'name a Lua file' })}`);
   }
+  const text = decodeText(bytes);
+  if (text === null) throw new UsageError(`${file} is not a text file: it has a NUL byte`);
+  return text;
 }

@@ -1,53 +1,46 @@
-import { type Chunk, parse } from 'luaparse';
+import { type Chunk, type Options, parse } from 'luaparse';
 
 /** A place in the script that matters, by its line. */
 export interface AtLine {
   readonly line: number;
 }
 
-export interface Variable extends AtLine {
+/** A text that is given a name: a variable's or a table's field. */
+export interface NamedText {
   readonly name: string;
-  /** Null where it is not simply a text: computed, a number, or assigned more than once with different texts. */
-  readonly value: string | null;
+  readonly value: string;
 }
 
-/** A call of Avi's API, such as `avi.http.get_cookie`. */
-export interface AviCall extends AtLine {
+export interface Call extends AtLine {
+  /** By its path, such as `avi.http.get_cookie`, also where the script calls it by a short name of its own. */
   readonly name: string;
-  /** Texts as they are, and variables by their one text. */
-  readonly args: readonly Argument[];
-}
-
-export interface Argument {
-  /** Null where the script computes it. */
-  readonly value: string | null;
-  /** The variable that it is given as; null for a text. */
-  readonly variable: string | null;
-}
-
-/** A branch of an `if`: what its condition asks for, and what is done then. */
-export interface Branch extends AtLine {
-  readonly asked: readonly AviCall[];
-  readonly done: readonly AviCall[];
+  readonly argumentCount: number;
 }
 
 export interface LuaScript {
-  readonly variables: readonly Variable[];
-  readonly calls: readonly AviCall[];
-  readonly branches: readonly Branch[];
-  /** What the request's path is compared with. */
-  readonly comparedPaths: readonly (Argument & AtLine)[];
-  /** Calls of anything but Avi's API and Lua's own functions on texts. */
-  readonly otherCalls: readonly (AtLine & { readonly name: string })[];
+  readonly chunk: Chunk;
+  readonly names: readonly NamedText[];
+  /** Each text that the script has between quotes, once, in the script's order. */
+  readonly texts: readonly string[];
+  /** The line that first has a text between quotes. */
+  readonly lineOfText: ReadonlyMap<string, number>;
+  readonly aviCalls: readonly Call[];
+  /** Calls of anything but Avi's API, Lua's own functions on texts and tables, and the script's own functions. */
+  readonly otherCalls: readonly Call[];
 }
 
 /** The text is no Lua. The message has the line and the column. */
 export class NotLua extends Error {
   readonly code = 'NOT_LUA';
+  /** Null where the parser does not say it. */
+  readonly line: number | null;
+  readonly what: string;
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(what: string, at: { readonly line: number; readonly column: number } | null, options?: ErrorOptions) {
+    super(at === null ? what : `line ${at.line}, column ${at.column}: ${what}`, options);
     this.name = 'NotLua';
+    this.line = at?.line ?? null;
+    this.what = what;
   }
 }
 
@@ -55,92 +48,83 @@ type Node = { readonly type: string; readonly loc?: { readonly start: { readonly
   Record<string, unknown>
 >;
 
-/** Functions that give the path of the request. */
-const PATH_CALLS = ['avi.http.get_path', 'avi.http.get_uri', 'avi.http.get_path_tokens'];
-
 /** Of Lua itself; they change nothing of what is decided. */
-const HARMLESS = /^(string\.\w+|tonumber|tostring|type|ipairs|pairs|table\.\w+|math\.\w+|[\w.]+:\w+)$/;
+const HARMLESS = /^(string\.\w+|tonumber|tostring|type|i?pairs|next|pcall|table\.\w+|math\.(?!random)\w+|[\w.]+:\w+)$/;
+
+/** luaparse wants bytes, one to a character; the script's texts become text again. */
+const OPTIONS: Partial<Options> = {
+  locations: true,
+  comments: false,
+  luaVersion: '5.2',
+  encodingMode: 'pseudo-latin1',
+  onCreateNode: (node) => {
+    if (node.type === 'StringLiteral') node.value = Buffer.from(node.value, 'latin1').toString();
+  },
+};
 
 /** Reads a DataScript without running it. @throws NotLua */
 export function readLuaScript(source: string): LuaScript {
-  const nodes = [...walk(parseLua(source))];
-  const variables = readVariables(nodes);
-  const texts = new Map(variables.map(({ name, value }) => [name, value]));
-  const argument = (node: Node): Argument => {
-    if (node.type === 'StringLiteral') return { value: textOf(node.value), variable: null };
-    if (node.type === 'Identifier') return { value: texts.get(String(node.name)) ?? null, variable: String(node.name) };
-    return { value: null, variable: null };
-  };
-  const callsIn = (within: Iterable<Node>): AviCall[] =>
-    [...within].filter(isCall).flatMap((node) => {
-      const name = pathOf(node.base);
-      return name.startsWith('avi.') ? [{ name, args: argumentsOf(node).map(argument), line: lineOf(node) }] : [];
-    });
-
+  const chunk = parseLua(source);
+  const nodes = [...walk(chunk)];
+  const aliases = readAliases(nodes);
+  const calls = nodes.filter(isCall).map((node) => ({
+    name: pathOf(node.base, aliases),
+    argumentCount: Array.isArray(node.arguments) ? node.arguments.length : 1,
+    line: lineOf(node),
+  }));
+  const own = new Set(
+    nodes.flatMap(({ type, identifier }) => (type === 'FunctionDeclaration' ? pathOf(identifier) : [])),
+  );
+  const lineOfText = new Map<string, number>();
+  for (const node of nodes) {
+    const text = node.type === 'StringLiteral' ? textOf(node.value) : null;
+    if (text !== null && !lineOfText.has(text)) lineOfText.set(text, lineOf(node));
+  }
   return {
-    variables,
-    calls: callsIn(nodes),
-    branches: nodes
-      .filter((node) => node.type === 'IfClause' || node.type === 'ElseifClause')
-      .map((node) => ({
-        asked: callsIn(walkAll(node.condition)),
-        done: callsIn(walkAll(node.body)),
-        line: lineOf(node),
-      })),
-    comparedPaths: nodes
-      .filter((node) => node.type === 'BinaryExpression' && node.operator === '==')
-      .flatMap(({ left, right, ...node }) => {
-        const sides = [left, right].filter(isNode);
-        const [path] = sides.filter((side) => isPath(side, nodes));
-        const [other] = sides.filter((side) => side !== path);
-        return path === undefined || other === undefined ? [] : [{ ...argument(other), line: lineOf(node) }];
-      }),
-    otherCalls: nodes.filter(isCall).flatMap((node) => {
-      const name = pathOf(node.base);
-      return name.startsWith('avi.') || HARMLESS.test(name) ? [] : [{ name, line: lineOf(node) }];
-    }),
+    chunk,
+    names: readNames(nodes),
+    texts: [...lineOfText.keys()],
+    lineOfText,
+    aviCalls: calls.filter(({ name }) => name.startsWith('avi.')),
+    otherCalls: calls.filter(({ name }) => !name.startsWith('avi.') && !HARMLESS.test(name) && !own.has(name)),
   };
 }
 
 function parseLua(source: string): Chunk {
   try {
-    return parse(source, { locations: true, comments: false, luaVersion: '5.2', encodingMode: 'pseudo-latin1' });
+    return parse(Buffer.from(source).toString('latin1'), OPTIONS);
   } catch (error) {
     // luaparse says `[line:column] what is wrong`.
     const [, line, column, what] = /^\[(\d+):(\d+)\] (.*)$/s.exec(error instanceof Error ? error.message : '') ?? [];
-    const where = line === undefined ? '' : `line ${line}, column ${Number(column) + 1}: `;
-    throw new NotLua(`${where}${what ?? 'it cannot be read'}`, { cause: error });
+    const at = line === undefined ? null : { line: Number(line), column: Number(column) + 1 };
+    throw new NotLua(what ?? 'it cannot be read', at, { cause: error });
   }
 }
 
-function readVariables(nodes: readonly Node[]): Variable[] {
-  const found = new Map<string, Variable>();
-  for (const node of nodes) {
-    if (node.type !== 'LocalStatement' && node.type !== 'AssignmentStatement') continue;
-    const values = nodesOf(node.init);
-    for (const [index, target] of nodesOf(node.variables).entries()) {
-      if (target.type !== 'Identifier') continue;
-      const name = String(target.name);
-      const init = values[index];
-      const value = init?.type === 'StringLiteral' ? textOf(init.value) : null;
-      const before = found.get(name);
-      const isSame = before === undefined || before.value === value;
-      found.set(name, { name, value: isSame ? value : null, line: before?.line ?? lineOf(node) });
-    }
-  }
-  return [...found.values()];
-}
-
-/** Whether an expression is the path of the request: a call that gives it, or a variable that holds it. */
-function isPath(node: Node, nodes: readonly Node[]): boolean {
-  if (isCall(node)) return PATH_CALLS.includes(pathOf(node.base));
-  if (node.type !== 'Identifier') return false;
-  return nodes.some((statement) => {
-    if (statement.type !== 'LocalStatement' && statement.type !== 'AssignmentStatement') return false;
-    const index = nodesOf(statement.variables).findIndex((target) => target.name === node.name);
-    const init = nodesOf(statement.init)[index];
-    return init !== undefined && isCall(init) && PATH_CALLS.includes(pathOf(init.base));
+function readNames(nodes: readonly Node[]): NamedText[] {
+  return nodes.flatMap(assignmentsOf).flatMap(([target, init]) => {
+    const name = target.type === 'Identifier' ? textOf(target.name) : nameOfMember(target);
+    const value = init?.type === 'StringLiteral' ? textOf(init.value) : null;
+    return name === null || value === null ? [] : [{ name, value }];
   });
+}
+
+/** Short names for parts of Avi's API, such as `local http = avi.http`. */
+function readAliases(nodes: readonly Node[]): Map<string, string> {
+  const aliases = new Map<string, string>();
+  for (const [target, init] of nodes.flatMap(assignmentsOf)) {
+    const path = target.type === 'Identifier' && init !== undefined ? pathOf(init, aliases) : '?';
+    if (/^avi(\.\w+)*$/.test(path)) aliases.set(String(target.name), path);
+  }
+  return aliases;
+}
+
+/** What is assigned to what: by a statement, or as a field of a table. */
+function assignmentsOf(node: Node): [Node, Node | undefined][] {
+  if (node.type === 'TableKeyString' && isNode(node.key) && isNode(node.value)) return [[node.key, node.value]];
+  if (node.type !== 'LocalStatement' && node.type !== 'AssignmentStatement') return [];
+  const values = nodesOf(node.init);
+  return nodesOf(node.variables).map((target, index) => [target, values[index]]);
 }
 
 function* walk(value: unknown): Generator<Node> {
@@ -157,10 +141,6 @@ function* walk(value: unknown): Generator<Node> {
   }
 }
 
-function walkAll(value: unknown): Node[] {
-  return [...walk(value)];
-}
-
 function isNode(value: unknown): value is Node {
   return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
 }
@@ -174,17 +154,19 @@ function isCall(node: Node): boolean {
   return ['CallExpression', 'StringCallExpression', 'TableCallExpression'].includes(node.type);
 }
 
-function argumentsOf(node: Node): Node[] {
-  if (Array.isArray(node.arguments)) return nodesOf(node.arguments);
-  return [node.argument, node.arguments].filter(isNode);
+/** `avi.http.get_cookie`, however it is written; what stands in front of the last parts can be an alias. */
+function pathOf(node: unknown, aliases: ReadonlyMap<string, string> = new Map()): string {
+  if (!isNode(node)) return '?';
+  if (node.type === 'Identifier') return aliases.get(String(node.name)) ?? String(node.name);
+  if (node.type === 'IndexExpression' && isNode(node.index)) {
+    return `${pathOf(node.base, aliases)}.${textOf(node.index.value) ?? '?'}`;
+  }
+  const name = nameOfMember(node);
+  return name === null ? '?' : `${pathOf(node.base, aliases)}${String(node.indexer)}${name}`;
 }
 
-/** `avi.http.get_cookie` */
-function pathOf(node: unknown): string {
-  if (!isNode(node)) return '?';
-  if (node.type === 'Identifier') return String(node.name);
-  if (node.type !== 'MemberExpression' || !isNode(node.identifier)) return '?';
-  return `${pathOf(node.base)}${String(node.indexer)}${String(node.identifier.name)}`;
+function nameOfMember(node: Node): string | null {
+  return node.type === 'MemberExpression' && isNode(node.identifier) ? textOf(node.identifier.name) : null;
 }
 
 function lineOf(node: { readonly loc?: unknown }): number {

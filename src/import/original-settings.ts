@@ -1,4 +1,6 @@
-import type { Argument, AviCall, LuaScript } from './lua-script.ts';
+import { type Behaviour, findBehaviour, type PathText } from './behaviour.ts';
+import type { LuaScript } from './lua-script.ts';
+import { SERVERS } from './request-world.ts';
 
 /** Something that the script says, and where. */
 export interface Found {
@@ -11,8 +13,8 @@ export interface OriginalSettings {
   readonly statusUri: Found | null;
   readonly local: PoolSettings;
   readonly remotes: readonly PoolSettings[];
-  /** What goes beyond the original rules, or could not be read: each with its line. */
-  readonly remarks: readonly { readonly line: number; readonly text: string }[];
+  /** What goes beyond the original rules, or could not be read. */
+  readonly remarks: readonly Remark[];
 }
 
 export interface PoolSettings {
@@ -20,162 +22,175 @@ export interface PoolSettings {
   readonly cookie: Found | null;
 }
 
+export interface Remark {
+  /** Null where it is about the whole script. */
+  readonly line: number | null;
+  readonly text: string;
+}
+
+/** A script of other rules, and which of the original ones it lacks. */
+export interface OtherScript {
+  readonly lacks: string;
+}
+
 /** The calls of Avi's API that the original rules are made of. */
 const ORIGINAL_CALLS = [
   'avi.http.get_path',
   'avi.http.get_uri',
+  'avi.http.get_path_tokens',
   'avi.http.get_cookie',
+  'avi.http.cookie_exists',
   'avi.http.response',
   'avi.pool.select',
-  'avi.pool.get_servers_status',
+  'avi.pool.get_servers',
 ];
 
-const REMOTE_NAME = /remote|other|peer|secondary|foreign/i;
-const LOCAL_NAME = /local|this|own|primary|home/i;
+const REMOTE_NAME = /remote|other|peer|proxy|secondary|foreign/i;
+const LOCAL_NAME = /local|this|(?<![a-z])own|primary|home/i;
 
 type Side = 'local' | 'remote';
 
-interface Named extends Found {
-  readonly variable: string | null;
-}
-
 /**
- * Finds the original settings in a script, by how each text is used (asked for as a cookie, selected as a pool,
- * compared with the path) and, where use does not tell, by the name of its variable.
+ * Finds the original settings by what the script does with requests and, where that does not tell, by the names of its
+ * variables. What makes a script one of the original rules is that a cookie's presence leads to a pool, and that the
+ * servers of pools are counted.
  */
-export function findOriginalSettings(script: LuaScript): OriginalSettings {
-  const pools = unique([
-    ...argumentsOf(script, 'avi.pool.select'),
-    ...argumentsOf(script, 'avi.pool.get_servers_status'),
-    ...namedVariables(script, /pool/i, /cookie|status|uri|url|path|state/i),
-  ]);
-  const cookies = unique([
-    ...argumentsOf(script, 'avi.http.get_cookie'),
-    ...namedVariables(script, /cookie/i, /path|domain/i),
-  ]);
-  const sides = new Map<string, Side>();
-  for (const each of [...pools, ...cookies]) {
-    const side = sideOfName(each.variable) ?? sideOfName(each.value);
-    if (side !== null) sides.set(each.value, side);
-  }
-  inferSides(script, sides);
+export function findOriginalSettings(script: LuaScript): OriginalSettings | OtherScript {
+  const behaviour = findBehaviour(script);
+  const lacks = [
+    ...(behaviour.countsServers ? [] : ['never asks how many servers of a pool are up']),
+    ...(behaviour.remotes.length > 0 ? [] : ["selects no other site's pool by the presence of that site's cookie"]),
+  ];
+  if (lacks.length > 0) return { lacks: lacks.join(' and ') };
 
-  const side = (wanted: Side, all: readonly Named[]) => all.filter(({ value }) => sides.get(value) === wanted);
-  const remotePools = side('remote', pools);
-  const remoteCookies = side('remote', cookies);
-  const count = Math.max(1, remotePools.length, remoteCookies.length);
-  const sorted = pairUp(script, remotePools, remoteCookies);
+  const pools = sortOut(script, behaviour, 'pool');
+  const cookies = sortOut(script, behaviour, 'cookie');
+  const status = behaviour.status ?? statusByName(script);
+  const statusUri = status === null ? null : { value: status.path, line: lineOf(script, status.text) ?? 0 };
+  const at = (value: string): Found => ({ value, line: lineOf(script, value) ?? used.get(value) ?? 0 });
+  const used = new Map([...behaviour.pools, ...behaviour.cookiesAsked]);
+  const paired = behaviour.remotes.map(({ pool, cookie }) => ({ pool: at(pool), cookie: at(cookie) }));
   return {
-    statusUri: findStatusUri(script),
-    local: { pool: side('local', pools)[0] ?? null, cookie: side('local', cookies)[0] ?? null },
-    remotes: Array.from({ length: count }, (_, index) => sorted[index] ?? { pool: null, cookie: null }),
+    statusUri,
+    local: { pool: pools.local, cookie: cookies.local },
+    remotes: [
+      ...paired,
+      ...Array.from({ length: Math.max(pools.remote.length, cookies.remote.length) }, (_, index) => ({
+        pool: pools.remote[index] ?? null,
+        cookie: cookies.remote[index] ?? null,
+      })),
+    ],
     remarks: [
-      ...[...pools, ...cookies]
-        .filter(({ value }) => !sides.has(value))
-        .map(({ value, line }) => ({
-          line,
-          text: `"${value}": this does not tell whether it is the local site's or a remote one's`,
-        })),
-      ...surplus('pool', side('local', pools)),
-      ...surplus('cookie', side('local', cookies)),
-      ...remarksOn(script),
-    ].sort((a, b) => a.line - b.line),
+      ...(statusUri === null
+        ? [{ line: null, text: "no path is answered from the local pool's server count, so status_uri is left open" }]
+        : []),
+      ...pools.remarks,
+      ...cookies.remarks,
+      ...remarksOn(script, behaviour),
+    ].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)),
   };
 }
 
-/** A cookie that leads to a pool is of the same site; of two of a kind, what is not the one is the other. */
-function inferSides(script: LuaScript, sides: Map<string, Side>): void {
-  for (const branch of script.branches) {
-    const [cookie] = valuesOf(branch.asked, 'avi.http.get_cookie');
-    const [pool] = valuesOf(branch.done, 'avi.pool.select');
-    if (cookie === undefined || pool === undefined) continue;
-    const side = sides.get(pool) ?? sides.get(cookie) ?? 'remote';
-    if (!sides.has(pool)) sides.set(pool, side);
-    if (!sides.has(cookie)) sides.set(cookie, side);
-  }
-  for (const call of ['avi.pool.select', 'avi.http.get_cookie']) {
-    const values = [...new Set(valuesOf(script.calls, call))];
-    const unknown = values.filter((value) => !sides.has(value));
-    const isOnlyRemote = values.some((value) => sides.get(value) === 'remote') && unknown.length === 1;
-    if (isOnlyRemote && !values.some((value) => sides.get(value) === 'local')) sides.set(unknown[0] ?? '', 'local');
-  }
+interface Sorted {
+  readonly local: Found | null;
+  /** Those that no cookie, or no pool, was found for. */
+  readonly remote: readonly Found[];
+  readonly remarks: readonly Remark[];
 }
 
-/** Each remote pool with the cookie that leads to it in the script, else with the next one left. */
-function pairUp(script: LuaScript, pools: readonly Named[], cookies: readonly Named[]): PoolSettings[] {
-  const left = [...cookies];
-  const take = (index: number) => (index === -1 ? null : (left.splice(index, 1)[0] ?? null));
-  const paired = pools.map((pool) => {
-    const branch = script.branches.find(({ done }) => valuesOf(done, 'avi.pool.select').includes(pool.value));
-    const asked = branch === undefined ? [] : valuesOf(branch.asked, 'avi.http.get_cookie');
-    return { pool, cookie: take(left.findIndex(({ value }) => asked.includes(value))) };
-  });
-  const complete = paired.map(({ pool, cookie }) => ({ pool, cookie: cookie ?? take(0) }));
-  return [...complete, ...left.map((cookie) => ({ pool: null, cookie }))];
+/** Tells what the script's behaviour left open by the names of variables: which are local, which are remote. */
+function sortOut(script: LuaScript, behaviour: Behaviour, what: 'pool' | 'cookie'): Sorted {
+  const known = what === 'pool' ? behaviour.localPool : behaviour.localCookie;
+  const used = what === 'pool' ? behaviour.pools : behaviour.cookiesAsked;
+  const paired = new Set(behaviour.remotes.map((remote) => remote[what]));
+  const at = (value: string): Found => ({ value, line: lineOf(script, value) ?? used.get(value) ?? 0 });
+  const open = [...used.keys()].filter((value) => value !== known && !paired.has(value));
+  const bySide = (side: Side | null) => open.filter((value) => sideOf(script, value) === side);
+  const unused = named(script, what).filter((value) => !used.has(value) && !paired.has(value));
+  const unusedLocal = unused.filter((value) => sideOf(script, value) === 'local');
+  const unusedNameless = unused.filter((value) => sideOf(script, value) === null);
+
+  const [local = null, ...surplus] = [
+    ...(known === null ? [] : [known]),
+    ...bySide('local'),
+    ...(known === null ? unusedLocal : []),
+    ...(known === null && unusedLocal.length === 0 && unusedNameless.length === 1 ? unusedNameless : []),
+  ];
+  return {
+    local: local === null ? null : at(local),
+    remote: bySide('remote').map(at),
+    remarks: [
+      ...surplus.map((value) => ({ line: at(value).line, text: `a second local ${what}, "${value}", was left out` })),
+      ...bySide(null).map((value) => ({
+        line: at(value).line,
+        text: `"${value}": this does not tell whether it is the local site's or a remote one's`,
+      })),
+    ],
+  };
 }
 
-function findStatusUri(script: LuaScript): Found | null {
-  const [compared] = script.comparedPaths.flatMap((each) => found(each, definedAt(script, each) ?? each.line));
-  if (compared !== undefined) return compared;
-  const [named] = script.variables.filter(
-    ({ name, value }) => /status|uri|health/i.test(name) && value?.startsWith('/'),
+/** Texts that variables hold as a cookie's or a pool's name, by the variables' own names. */
+function named(script: LuaScript, what: 'pool' | 'cookie'): string[] {
+  const is = new RegExp(what, 'i');
+  const isNot =
+    what === 'pool'
+      ? /cookie|status|uri|url|path|state|count|body|message|text/i
+      : /path|domain|value|body|message|text/i;
+  const values = script.names.filter(({ name }) => is.test(name) && !isNot.test(name)).map(({ value }) => value);
+  return [...new Set(values)];
+}
+
+/** By the variables that hold a text, else by the text itself. */
+function sideOf(script: LuaScript, value: string): Side | null {
+  const names = script.names.filter((named) => named.value === value).map(({ name }) => name);
+  for (const name of [...names, value]) {
+    if (REMOTE_NAME.test(name)) return 'remote';
+    if (LOCAL_NAME.test(name)) return 'local';
+  }
+  return null;
+}
+
+function statusByName(script: LuaScript): PathText | null {
+  const [path] = script.names.flatMap(({ name, value }) =>
+    value.startsWith('/') && /status|health/i.test(name) ? value : [],
   );
-  return named?.value === undefined || named.value === null ? null : { value: named.value, line: named.line };
+  return path === undefined ? null : { path, text: path };
 }
 
-function remarksOn(script: LuaScript): { line: number; text: string }[] {
-  const beyond = script.calls.filter(({ name }) => !ORIGINAL_CALLS.includes(name));
-  const computed = script.calls
-    .filter(({ name }) => ['avi.http.get_cookie', 'avi.pool.select', 'avi.pool.get_servers_status'].includes(name))
-    .filter(({ args }) => args[0] === undefined || args[0].value === null);
-  const toServer = script.calls.filter(({ name, args }) => name === 'avi.pool.select' && args.length > 1);
-  const statusPath = findStatusUri(script)?.value;
-  const otherPaths = script.comparedPaths.filter(({ value }) => value !== null && value !== statusPath);
+function remarksOn(script: LuaScript, behaviour: Behaviour): Remark[] {
+  const beyond = [...script.aviCalls.filter(({ name }) => !ORIGINAL_CALLS.includes(name)), ...script.otherCalls];
+  const toServer = script.aviCalls.filter(({ name, argumentCount }) => name === 'avi.pool.select' && argumentCount > 1);
+  const unreadable = new Map(behaviour.unreadable.map((call) => [`${call.line} ${call.name}`, call]));
   return [
     ...beyond.map(({ name, line }) => ({ line, text: `${name} is not part of the original rules` })),
-    ...computed.map(({ name, line }) => ({ line, text: `${name}: its name is computed, so it was not read` })),
+    ...[...unreadable.values()].map(({ name, line }) => ({
+      line,
+      text: `${name}: its name is computed, so it was not read`,
+    })),
     ...toServer.map(({ line }) => ({ line, text: 'avi.pool.select names a server, which the original rules do not' })),
-    ...otherPaths.map(({ value, line }) => ({ line, text: `the path "${value}" is treated in a way of its own` })),
-    ...script.otherCalls.map(({ name, line }) => ({ line, text: `${name} is not part of the original rules` })),
+    ...(behaviour.minUp === 1
+      ? []
+      : [
+          {
+            line: null,
+            text: `of ${SERVERS} servers it wants ${behaviour.minUp} to be up before a pool counts as up: see min_up, here 1`,
+          },
+        ]),
+    ...(behaviour.isCutShort
+      ? [{ line: null, text: 'too long to be followed to its end: look at the rest of it yourself' }]
+      : []),
+    ...behaviour.otherPaths.map(({ path, text }) => ({
+      line: lineOf(script, text) ?? null,
+      text: `the path "${path}" is treated in a way of its own`,
+    })),
+    ...[...behaviour.valuesCompared].map(([cookie, line]) => ({
+      line,
+      text: `the value of the cookie "${cookie}" is compared: here a cookie counts by its presence`,
+    })),
   ];
 }
 
-function surplus(what: string, all: readonly Named[]): { line: number; text: string }[] {
-  return all.slice(1).map(({ value, line }) => ({ line, text: `a second local ${what}, "${value}", was left out` }));
-}
-
-function sideOfName(name: string | null): Side | null {
-  if (name === null) return null;
-  if (REMOTE_NAME.test(name)) return 'remote';
-  return LOCAL_NAME.test(name) ? 'local' : null;
-}
-
-function argumentsOf(script: LuaScript, call: string): Named[] {
-  return script.calls
-    .filter(({ name }) => name === call)
-    .flatMap(({ args: [first], line }) => (first === undefined ? [] : found(first, definedAt(script, first) ?? line)));
-}
-
-/** Variables that no call uses, by their names. */
-function namedVariables(script: LuaScript, is: RegExp, isNot: RegExp): Named[] {
-  return script.variables.flatMap(({ name, value, line }) =>
-    value !== null && is.test(name) && !isNot.test(name) ? [{ value, line, variable: name }] : [],
-  );
-}
-
-/** Where a variable gets its text: that is the line to look at, not the one that uses it. */
-function definedAt(script: LuaScript, { variable }: Argument): number | undefined {
-  return script.variables.find(({ name }) => name === variable)?.line;
-}
-
-function found({ value, variable }: Argument, line: number): Named[] {
-  return value === null ? [] : [{ value, line, variable }];
-}
-
-function valuesOf(calls: readonly AviCall[], name: string): string[] {
-  return calls.filter((call) => call.name === name).flatMap(({ args: [first] }) => first?.value ?? []);
-}
-
-function unique(all: readonly Named[]): Named[] {
-  return all.filter((each, index) => all.findIndex(({ value }) => value === each.value) === index);
+/** Where a text stands between quotes: mostly the variable's definition, which is the line to look at. */
+function lineOf(script: LuaScript, value: string): number | undefined {
+  return script.lineOfText.get(value);
 }

@@ -7,16 +7,17 @@ export const FILL_IN = '<fill in>';
 /**
  * The config file that does what the script did, as YAML with comments. What the script does not say is marked
  * {@link FILL_IN}, or stands there as a comment where it is not needed to run the sidecar.
+ * @param source where the script is from, and so what its line numbers count
  */
-export function printImportedConfig(settings: OriginalSettings, scriptFile: string): string {
+export function printImportedConfig(settings: OriginalSettings, source: string): string {
   const { statusUri, local, remotes, remarks } = settings;
   const lines = [
-    `# From ${clean(scriptFile)}, by "site-persistence import". What the script does not say is marked ${FILL_IN};`,
+    `# From ${clean(source)}, by "site-persistence import". What the script does not say is marked ${FILL_IN};`,
     '# "site-persistence check" names each such key by its line.',
     ...(remarks.length === 0
       ? []
       : ['#', '# Not taken over, for it goes beyond the original rules or cannot be read:']),
-    ...remarks.map(({ line, text }) => `#   line ${line}: ${clean(text)}`),
+    ...remarks.map(({ line, text }) => `#   ${line === null ? '' : `line ${line}: `}${clean(text)}`),
     '',
     `site: ${FILL_IN}                 # this site's name, such as east`,
     ...setting('', 'status_uri', statusUri, isStatusUri),

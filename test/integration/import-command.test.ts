@@ -1,36 +1,81 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCli } from './cli-process.ts';
 
 let directory: string;
+let original: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'site-persistence-import-'));
+  original = await readFile(new URL('../fixtures/datascript/original.lua', import.meta.url), 'utf8');
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
-async function importScript(name: string, source: string) {
+async function importScript(name: string, source: string | Buffer) {
   const file = join(directory, name);
   await writeFile(file, source);
   return { file, ...(await runCli(['import', file])) };
 }
 
-test('prints the config file on stdout, and what it left out on stderr', async () => {
+/** The settings of {@link original}, as the config file has them. */
+const SETTINGS = [
+  'status_uri: "/local_pool_status"   # line 13',
+  '  cluster: "local_pool"   # line 9',
+  '  cookie: "KVAAVROI"   # line 4',
+  '    cluster: "remote_pool"   # line 11',
+  '    cookie: "DDVHSLLQ"   # line 7',
+];
+
+function settingsIn(config: string): string[] {
+  return config.split('\n').filter((line) => /^\s*(status_uri|cluster|cookie): /.test(line));
+}
+
+test('the script of the Avi examples becomes a config file, without a word on stderr', async () => {
+  const { code, stdout, stderr } = await importScript('original.lua', original);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(settingsIn(stdout)).toEqual(SETTINGS);
+});
+
+test.each([
+  ['a byte order mark', (text: string) => Buffer.from(`\ufeff${text}`)],
+  ['Windows line ends', (text: string) => Buffer.from(text.replaceAll('\n', '\r\n'))],
+  ['both', (text: string) => Buffer.from(`\ufeff${text.replaceAll('\n', '\r\n')}`)],
+  [
+    'UTF-16, as PowerShell saves it',
+    (text: string) => Buffer.from(`\ufeff${text.replaceAll('\n', '\r\n')}`, 'utf16le'),
+  ],
+  ['UTF-16 without a byte order mark', (text: string) => Buffer.from(text, 'utf16le')],
+  ['UTF-16, big-endian', (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le').swap16()],
+  ['Latin-1 in a comment', (text: string) => Buffer.from(`${text}-- für Köln`, 'latin1')],
+])('a script with %s is read the same', async (_, encode) => {
+  const { code, stdout, stderr } = await importScript('encoded.lua', encode(original));
+  expect([code, stderr]).toEqual([0, '']);
+  expect(settingsIn(stdout)).toEqual(SETTINGS);
+});
+
+test('what the script does besides is on stderr and in comments; nothing of it is run', async () => {
   const { file, code, stdout, stderr } = await importScript(
-    'site.lua',
-    `local_pool = "east"
-remote_pool = "west"
-remote_cookie = "DDVHSLLQ"
-avi.vs.log("hello")
-os.execute("touch ${directory}/was-run")
-if avi.http.get_cookie(remote_cookie) then avi.pool.select(remote_pool) else avi.pool.select(local_pool) end`,
+    'more.lua',
+    `${original}avi.vs.log("hello")\nos.execute("touch ${directory}/was-run")\n`,
   );
   expect(code).toBe(0);
-  expect(stdout).toMatch(/^ {2}cluster: "east" +# line 1$/m);
-  expect(stdout).toMatch(/^ {4}cookie: "DDVHSLLQ" +# line 3$/m);
+  expect(settingsIn(stdout)).toEqual(SETTINGS);
   expect(stderr).toBe(
-    `${file}:4: avi.vs.log is not part of the original rules\n${file}:5: os.execute is not part of the original rules\n`,
+    `${file}:34: avi.vs.log is not part of the original rules\n${file}:35: os.execute is not part of the original rules\n`,
+  );
+  expect(stdout).toMatch(/^# {3}line 34: avi.vs.log is not part of the original rules$/m);
+  await expect(readFile(join(directory, 'was-run'))).rejects.toThrow('ENOENT');
+});
+
+test('a script that is something else is refused in one line, with exit code 1', async () => {
+  const { file, code, stdout, stderr } = await importScript(
+    'switch.lua',
+    'if string.beginswith(avi.http.get_path(), "/api") then avi.pool.select("api-pool") end',
+  );
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toBe(
+    `${file}: this is not the site-persistence script: it never asks how many servers of a pool are up and selects no other site's pool by the presence of that site's cookie\n`,
   );
 });
 
@@ -38,7 +83,10 @@ test('says what is wrong with a file that is no script, or not there', async () 
   const bad = await importScript('bad.lua', 'if x then');
   expect([bad.code, bad.stdout]).toEqual([2, '']);
   expect(bad.stderr).toBe(`${bad.file} is not a Lua script: line 1, column 10: 'end' expected near '<eof>'\n`);
+  const binary = await importScript('script.bin', Buffer.from([0x1b, 0x4c, 0x75, 0x61, 0x00, 0x00, 0x00]));
+  expect([binary.code, binary.stdout]).toEqual([2, '']);
+  expect(binary.stderr).toBe(`${binary.file} is not a text file: it has a NUL byte\n`);
   const absent = await runCli(['import', join(directory, 'absent.lua')]);
-  expect([absent.code, absent.stderr.split('\n').length]).toEqual([2, 2]);
+  expect([absent.code, absent.stderr]).toEqual([2, `cannot import ${directory}/absent.lua: no such file\n`]);
   expect((await runCli(['import'])).code).toBe(2);
 });
