@@ -18,12 +18,13 @@ export async function importScript(file: string, context: CliContext): Promise<v
   if (imported.kind === 'unreadable') throw new UsageError(`${file} ${imported.why}`);
   if (imported.kind === 'other') throw new CommandFailed(`${file}: ${imported.why}`);
 
-  const { settings } = imported;
+  const { settings, linesOf } = imported;
   for (const { line, text } of settings.remarks) {
-    const place = line === null ? '' : `:${line}`;
+    const place = line === null ? '' : linesOf === null ? `:${line}` : ` (script "${linesOf}", line ${line})`;
     context.stderr.write(`${file}${place}: ${text}\n`);
   }
-  context.stdout.write(printImportedConfig(settings, file));
+  const source = linesOf === null ? file : `the script "${linesOf}" in ${file}, whose own lines are counted here`;
+  context.stdout.write(printImportedConfig(settings, source));
 }
 
 async function readText(file: string): Promise<string> {

@@ -137,13 +137,15 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
   program
     .command('import')
     .description('print a config file from the DataScript (Lua) that did this on Avi')
-    .argument('<script>', 'the DataScript; it is read, never run')
+    .argument('<script>', 'the DataScript, or an export of Avi that has it (JSON, Terraform, Ansible)')
     .allowExcessArguments(false)
     .addHelpText(
       'after',
-      '\nIt reads the names of cookies and pools and the status URI. What the script does not say is marked <fill in>, and\n' +
-        '"site-persistence check" names it by line; what goes beyond the original rules is said on stderr and in comments.\n\n' +
-        'To use it: site-persistence import site.lua > site.yaml && site-persistence check --config site.yaml',
+      '\nIt reads the names of cookies and pools and the status URI; the script is never run. What the script does not say\n' +
+        'is marked <fill in>, and "site-persistence check" names it by line; what goes beyond the original rules is said on\n' +
+        "stderr and in comments. In JSON and in quoted strings, line numbers are the script's own.\n\n" +
+        'To use it: site-persistence import site.lua > site.yaml && site-persistence check --config site.yaml\n\n' +
+        'Exit codes: 0 fine, 1 the script is not the site-persistence script, 2 wrong use or no Lua script.',
     )
     .action(async (script: string) => {
       const { importScript } = await import('./import.ts');

@@ -68,6 +68,21 @@ test('what the script does besides is on stderr and in comments; nothing of it i
   await expect(readFile(join(directory, 'was-run'))).rejects.toThrow('ENOENT');
 });
 
+test("the script is taken out of an export of Avi's; where lines are its own, that is said", async () => {
+  const datascript = [{ evt: 'VS_DATASCRIPT_EVT_HTTP_REQ', script: `${original}avi.vs.log("hello")` }];
+  const json = await importScript('east.json', JSON.stringify({ results: [{ name: 'east', datascript }] }));
+  expect(json.code).toBe(0);
+  expect(settingsIn(json.stdout)).toEqual(SETTINGS);
+  expect(json.stdout).toMatch(/^# From the script "east" in .+\/east.json, whose own lines are counted here, by /);
+  expect(json.stderr).toBe(`${json.file} (script "east", line 34): avi.vs.log is not part of the original rules\n`);
+
+  const heredoc = `resource "avi_vsdatascriptset" "east" {\n  datascript {\n    script = <<EOF\n${original}avi.vs.log("x")\nEOF\n  }\n}`;
+  const terraform = await importScript('main.tf', heredoc);
+  expect(terraform.code).toBe(0);
+  expect(terraform.stdout).toMatch(/^status_uri: "\/local_pool_status" {3}# line 16$/m);
+  expect(terraform.stderr).toBe(`${terraform.file}:37: avi.vs.log is not part of the original rules\n`);
+});
+
 test('a script that is something else is refused in one line, with exit code 1', async () => {
   const { file, code, stdout, stderr } = await importScript(
     'switch.lua',
@@ -86,6 +101,11 @@ test('says what is wrong with a file that is no script, or not there', async () 
   const binary = await importScript('script.bin', Buffer.from([0x1b, 0x4c, 0x75, 0x61, 0x00, 0x00, 0x00]));
   expect([binary.code, binary.stdout]).toEqual([2, '']);
   expect(binary.stderr).toBe(`${binary.file} is not a text file: it has a NUL byte\n`);
+  const reference = await importScript('main.tf', 'datascript {\n  script = file("site.lua")\n}');
+  expect([reference.code, reference.stdout]).toEqual([2, '']);
+  expect(reference.stderr).toBe(
+    `${reference.file} has no script in it but file("site.lua"): import the file that this refers to\n`,
+  );
   const absent = await runCli(['import', join(directory, 'absent.lua')]);
   expect([absent.code, absent.stderr]).toEqual([2, `cannot import ${directory}/absent.lua: no such file\n`]);
   expect((await runCli(['import'])).code).toBe(2);
