@@ -34,7 +34,7 @@ export interface OtherScript {
 }
 
 /** The calls of Avi's API that the original rules are made of. */
-const ORIGINAL_CALLS = [
+export const ORIGINAL_CALLS: readonly string[] = [
   'avi.http.get_path',
   'avi.http.get_uri',
   'avi.http.get_path_tokens',

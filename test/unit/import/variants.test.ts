@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { importText } from '../../../src/import/import-text.ts';
+import { ORIGINAL_CALLS } from '../../../src/import/original-settings.ts';
 
 const SCRIPT = readFileSync(new URL('../../fixtures/datascript/original.lua', import.meta.url), 'utf8');
 
@@ -235,6 +236,13 @@ test('a long script with much else in it is still read, in a few seconds', () =>
     (_, i) => `if avi.http.method() == "M${i}" then avi.http.add_header("H${i}", "v${i}-/x") end\n`,
   ).join('');
   expect(read(`${more}${SCRIPT}${more}`)).toMatchObject({ ...SETTINGS, remarks: { length: 480 } });
+});
+
+test('the guide from Avi names the calls that import knows, and no others', () => {
+  const guide = readFileSync(new URL('../../../docs/from-avi-to-envoy.md', import.meta.url), 'utf8');
+  const named = new Set(guide.match(/\bavi\.(http|pool|vs)\.\w+/g));
+  expect([...named].filter((call) => !ORIGINAL_CALLS.includes(call))).toEqual([]);
+  expect([...new Set(SCRIPT.match(/\bavi\.\w+\.\w+/g))].filter((call) => !named.has(call))).toEqual([]);
 });
 
 test('names in other scripts than Latin survive', () => {
