@@ -1,6 +1,6 @@
 import { readPattern } from './lua-library.ts';
 import type { LuaScript } from './lua-script.ts';
-import { ALL_TRUE, type Run, SERVERS, Simulator, type World } from './request-world.ts';
+import { ALL, ALL_TRUE, type Run, SERVERS, Simulator, type World } from './request-world.ts';
 
 /** What a script does with requests, whatever its words for it are. Lines are those of the calls. */
 export interface Behaviour {
@@ -40,19 +40,19 @@ export function findBehaviour(script: LuaScript): Behaviour {
   const simulator = new Simulator(script.chunk);
   const paths = unique(script.texts.slice(0, MAX_TEXTS).map((text) => ({ path: pathOf(text), text })));
   // What decides whether these are the original rules comes first: steps are limited, and paths are many.
-  for (const cookie of merged(discover(simulator, []), (run) => run.cookiesAsked).keys()) poolsLedTo(simulator, cookie);
-  const runs = discover(simulator, paths);
+  for (const cookie of cookiesTried(discover(simulator, script, []), script)) poolsLedTo(simulator, cookie);
+  const runs = discover(simulator, script, paths);
   const pools = merged(runs, (run) => new Map([...run.poolsCounted, ...run.poolsSelected]));
   const counted = merged(runs, ({ poolsCounted }) => poolsCounted);
   const cookiesAsked = merged(runs, (run) => run.cookiesAsked);
 
-  const status = paths.find(({ path }) => isAnsweredByCount(simulator, path)) ?? null;
-  const led = [...cookiesAsked.keys()].flatMap((cookie) =>
-    [...poolsLedTo(simulator, cookie)].map((pool) => ({ pool, cookie })),
+  const status = paths.find(({ path }) => isAnsweredByCount(simulator, path, ALL)) ?? null;
+  const led = cookiesTried(runs, script).flatMap((cookie) =>
+    poolsLedTo(simulator, cookie).map((pool) => ({ pool, cookie })),
   );
   const localPool =
-    (status && localByStatus(simulator, status.path, counted)) ??
-    localByFailover(simulator, pools) ??
+    (status && [...counted.keys()].find((pool) => isAnsweredByCount(simulator, status.path, pool))) ??
+    [...pools.keys()].find((pool) => isReplaced(simulator, pool)) ??
     onlyOne([...ordinaryPools(simulator)].filter((pool) => !led.some((each) => each.pool === pool)));
   const remotes = led.filter(({ pool }) => pool !== localPool);
   const behaviour = {
@@ -60,7 +60,11 @@ export function findBehaviour(script: LuaScript): Behaviour {
     localPool,
     localCookie:
       led.find(({ pool }) => pool === localPool)?.cookie ??
-      [...cookiesAsked.keys()].find((cookie) => remotes.some((remote) => overrules(simulator, cookie, remote))) ??
+      [...cookiesAsked.keys()].find(
+        (cookie) =>
+          !remotes.some((remote) => remote.cookie === cookie) &&
+          remotes.some((remote) => overrules(simulator, cookie, remote)),
+      ) ??
       null,
     remotes: remotes.filter(({ pool }, index) => remotes.findIndex((other) => other.pool === pool) === index),
     pools,
@@ -71,7 +75,10 @@ export function findBehaviour(script: LuaScript): Behaviour {
     ]),
     countsServers: runs.some((run) => run.poolsCounted.size > 0),
     cookiesAsked,
-    otherPaths: paths.filter(({ path }) => path !== status?.path && differs(simulator, { path }, {})),
+    otherPaths: paths.filter(
+      ({ path }) =>
+        path !== status?.path && somePair(simulator, [{ path }, {}], (one, other) => one.trace !== other.trace),
+    ),
     unreadable: runs.flatMap((run) => run.unreadable),
     valuesCompared: merged(runs, (run) => run.valuesCompared),
   };
@@ -79,13 +86,13 @@ export function findBehaviour(script: LuaScript): Behaviour {
 }
 
 /** Tries cookies and pools until no run asks for new ones. */
-function discover(simulator: Simulator, paths: readonly PathText[]): Run[] {
+function discover(simulator: Simulator, script: LuaScript, paths: readonly PathText[]): Run[] {
   const runs = new Set<Run>();
   const worlds = new Map<string, World>();
   const add = (...more: World[]) => {
     for (const world of more) worlds.set(JSON.stringify(world), world);
   };
-  add({}, { down: 'all' }, ...paths.map(({ path }) => ({ path })));
+  add({}, { down: ALL }, ...paths.map(({ path }) => ({ path })));
   for (let before = -1; before !== worlds.size + simulator.variants.length; ) {
     before = worlds.size + simulator.variants.length;
     for (const world of [...worlds.values()]) {
@@ -94,7 +101,7 @@ function discover(simulator: Simulator, paths: readonly PathText[]): Run[] {
         const run = simulator.run(world, variant);
         if (run === null) continue;
         runs.add(run);
-        for (const cookie of run.cookiesAsked.keys()) add({ cookies: [cookie] }, { cookies: [cookie], down: 'all' });
+        for (const cookie of cookiesTried([run], script)) add({ cookies: [cookie] }, { cookies: [cookie], down: ALL });
         for (const pool of run.poolsCounted.keys()) add({ down: pool });
       }
     }
@@ -102,59 +109,46 @@ function discover(simulator: Simulator, paths: readonly PathText[]): Run[] {
   return [...runs];
 }
 
+/** The cookies that the script asks for; where it looks through all of them, whatever text may be one. */
+function cookiesTried(runs: readonly Run[], script: LuaScript): string[] {
+  const asked = [...merged(runs, (run) => run.cookiesAsked).keys()];
+  if (!runs.some((run) => run.listsCookies)) return asked;
+  const texts = script.texts.slice(0, MAX_TEXTS).map((text) => text.replace(/=$/, ''));
+  return [...new Set([...asked, ...texts.filter((text) => /^[\w.-]+$/.test(text))])];
+}
+
 /** Pools that are selected because the cookie is there, whatever its value. */
-function poolsLedTo(simulator: Simulator, cookie: string): Set<string> {
-  const pools = new Set<string>();
-  if (APPLICATION_COOKIE.test(cookie)) return pools;
-  forEachPair(simulator, { cookies: [cookie] }, {}, (there, absent) => {
-    if (there.valuesUsed.has(cookie)) return;
-    for (const pool of there.poolsSelected.keys()) if (!absent.poolsSelected.has(pool)) pools.add(pool);
+function poolsLedTo(simulator: Simulator, cookie: string): string[] {
+  if (APPLICATION_COOKIE.test(cookie)) return [];
+  const pools = simulator.variants.flatMap((variant) => {
+    const [there, absent] = [simulator.run({ cookies: [cookie] }, variant), simulator.run({}, variant)];
+    if (there === null || absent === null || there.valuesUsed.has(cookie)) return [];
+    return [...there.poolsSelected.keys()].filter((pool) => !absent.poolsSelected.has(pool));
   });
-  return pools;
+  return [...new Set(pools)];
 }
 
 /** Whether a cookie keeps a request from the pool that another cookie leads to. */
 function overrules(simulator: Simulator, cookie: string, remote: { pool: string; cookie: string }): boolean {
-  if (cookie === remote.cookie) return false;
-  let isOverruled = false;
-  forEachPair(simulator, { cookies: [remote.cookie] }, { cookies: [remote.cookie, cookie] }, (alone, both) => {
-    isOverruled ||= alone.poolsSelected.has(remote.pool) && !both.poolsSelected.has(remote.pool);
+  const worlds = [{ cookies: [remote.cookie] }, { cookies: [remote.cookie, cookie] }] as const;
+  return somePair(simulator, worlds, (alone, both) => {
+    return alone.poolsSelected.has(remote.pool) && !both.poolsSelected.has(remote.pool);
   });
-  return isOverruled;
 }
 
-function isAnsweredByCount(simulator: Simulator, path: string): boolean {
-  let isAnswered = false;
-  forEachPair(simulator, { path }, { path, down: 'all' }, (up, down) => {
-    isAnswered ||= up.status === 200 && down.status !== null && down.status !== 200;
+/** Whether a path is answered with 200 only as long as pools, or that pool, are up; and other paths are not. */
+function isAnsweredByCount(simulator: Simulator, path: string, down: string): boolean {
+  const isAnswered = somePair(simulator, [{ path }, { path, down }], (up, without) => {
+    return up.status === 200 && without.status !== 200;
   });
-  return isAnswered && !simulator.variants.some((variant) => (simulator.run({}, variant)?.status ?? null) !== null);
-}
-
-/** The pool that the status path is answered from. */
-function localByStatus(simulator: Simulator, path: string, counted: ReadonlyMap<string, number>): string | null {
-  return (
-    [...counted.keys()].find((pool) => {
-      let isAnswered = false;
-      forEachPair(simulator, { path }, { path, down: pool }, (up, down) => {
-        isAnswered ||= up.status === 200 && down.status !== null && down.status !== 200;
-      });
-      return isAnswered;
-    }) ?? null
-  );
+  return isAnswered && !somePair(simulator, [{}, {}], ({ status }) => status !== null);
 }
 
 /** The pool without which requests that carry no cookie go elsewhere. */
-function localByFailover(simulator: Simulator, pools: ReadonlyMap<string, number>): string | null {
-  return (
-    [...pools.keys()].find((pool) => {
-      let isReplaced = false;
-      forEachPair(simulator, { down: pool }, {}, (down, up) => {
-        isReplaced ||= [...down.poolsSelected.keys()].some((other) => other !== pool && !up.poolsSelected.has(other));
-      });
-      return isReplaced;
-    }) ?? null
-  );
+function isReplaced(simulator: Simulator, pool: string): boolean {
+  return somePair(simulator, [{ down: pool }, {}], (down, up) => {
+    return [...down.poolsSelected.keys()].some((other) => other !== pool && !up.poolsSelected.has(other));
+  });
 }
 
 /** Pools that are counted or selected for a request that carries no cookie. */
@@ -166,33 +160,25 @@ function ordinaryPools(simulator: Simulator): Set<string> {
 function findMinUp(simulator: Simulator, worlds: readonly World[]): number {
   const answer = ({ status, poolsSelected }: Run) => JSON.stringify([status, ...poolsSelected.keys()]);
   const isEnough = (serversUp: number) =>
-    worlds.every((world) => {
-      let isSame = true;
-      forEachPair(simulator, { ...world, serversUp }, world, (few, all) => {
-        isSame &&= answer(few) === answer(all);
-      });
-      return isSame;
-    });
+    !worlds.some((world) =>
+      somePair(simulator, [{ ...world, serversUp }, world], (few, all) => answer(few) !== answer(all)),
+    );
   let minUp = 1;
   while (minUp < SERVERS && !isEnough(minUp)) minUp++;
   return minUp;
 }
 
-function differs(simulator: Simulator, one: World, other: World): boolean {
-  let isDifferent = false;
-  forEachPair(simulator, one, other, (a, b) => {
-    isDifferent ||= a.trace !== b.trace;
-  });
-  return isDifferent;
-}
-
-/** Compares two worlds with the script's unknown conditions turning out the same in both. */
-function forEachPair(simulator: Simulator, one: World, other: World, see: (one: Run, other: Run) => void): void {
+/** Whether something holds of two worlds, with the script's unknown conditions turning out the same in both. */
+function somePair(
+  simulator: Simulator,
+  [one, other]: readonly [World, World],
+  holds: (one: Run, other: Run) => boolean,
+): boolean {
   const variants = one.path === undefined ? simulator.variants : simulator.fewVariants;
-  for (const variant of variants) {
+  return variants.some((variant) => {
     const [a, b] = [simulator.run(one, variant), simulator.run(other, variant)];
-    if (a !== null && b !== null) see(a, b);
-  }
+    return a !== null && b !== null && holds(a, b);
+  });
 }
 
 /** The path that a text of the script may stand for: as it is, as a pattern, or without its first slash. */

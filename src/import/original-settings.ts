@@ -87,7 +87,11 @@ export function findOriginalSettings(script: LuaScript): OriginalSettings | Othe
       ...pools.remarks,
       ...cookies.remarks,
       ...remarksOn(script, behaviour),
-    ].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)),
+    ]
+      .filter(
+        ({ line, text }, index, all) => all.findIndex((each) => each.line === line && each.text === text) === index,
+      )
+      .sort((a, b) => (a.line ?? 0) - (b.line ?? 0)),
   };
 }
 
@@ -192,5 +196,5 @@ function remarksOn(script: LuaScript, behaviour: Behaviour): Remark[] {
 
 /** Where a text stands between quotes: mostly the variable's definition, which is the line to look at. */
 function lineOf(script: LuaScript, value: string): number | undefined {
-  return script.lineOfText.get(value);
+  return script.lineOfText.get(value) ?? script.lineOfText.get(`${value}=`);
 }

@@ -1,12 +1,13 @@
 import type { Chunk, Expression } from 'luaparse';
 import { type Host, Lost, LuaRun } from './lua-run.ts';
-import { Api, CookieValue, Unknown, type Value } from './lua-values.ts';
+import { Api, CookieValue, Table, Unknown, type Value } from './lua-values.ts';
 
 /** A request, and the pools at that moment. All pools are up but those named. */
 export interface World {
   readonly path?: string;
   readonly cookies?: readonly string[];
-  readonly down?: 'all' | string;
+  /** A pool, or {@link ALL}. */
+  readonly down?: string;
   /** Servers that are up in a pool that is up; all of them unless given. */
   readonly serversUp?: number;
 }
@@ -20,6 +21,8 @@ export interface Run {
   readonly status: number | null;
   /** Every call of Avi's API, to tell whether two runs did the same. */
   readonly trace: string;
+  /** The script looked for cookies in all of them, so any text may be a cookie's name. */
+  readonly listsCookies: boolean;
   /** Calls whose cookie or pool is not a text. */
   readonly unreadable: readonly { readonly name: string; readonly line: number }[];
   readonly valuesCompared: ReadonlyMap<string, number>;
@@ -27,9 +30,14 @@ export interface Run {
   readonly valuesUsed: ReadonlySet<string>;
 }
 
+/** In the place of a pool's name; no script's text has such a character. */
+export const ALL = '\ufffe';
 const MAX_FORKS = 5;
 export const ALL_TRUE = -1;
 const ORDINARY_PATH = '/a/path/that/no/script/treats/apart';
+/** Of cookies in the Cookie header. */
+const COOKIE_VALUE = '0a1b2c3d';
+
 /** Of each pool. */
 export const SERVERS = 8;
 
@@ -106,6 +114,7 @@ class RecordingHost implements Host {
   readonly #valuesUsed = new Set<string>();
   readonly #trace: string[] = [];
   #status: number | null = null;
+  #listsCookies = false;
 
   constructor(world: World, choose: (condition: Expression) => boolean) {
     this.#world = world;
@@ -120,6 +129,7 @@ class RecordingHost implements Host {
       poolsSelected: this.#poolsSelected,
       status: this.#status,
       trace: this.#trace.join('\n'),
+      listsCookies: this.#listsCookies,
       unreadable: this.#unreadable,
       valuesCompared: this.#valuesCompared,
       valuesUsed: this.#valuesUsed,
@@ -148,6 +158,13 @@ class RecordingHost implements Host {
         if (cookie === null) return undefined;
         return [this.#hasCookie(cookie) ? new CookieValue(cookie) : undefined];
       }
+      case 'avi.http.get_cookie_names':
+        this.#listsCookies = true;
+        return [listOf(this.#world.cookies ?? [])];
+      case 'avi.http.get_header':
+        if (typeof first !== 'string' || first.toLowerCase() !== 'cookie') return undefined;
+        this.#listsCookies = true;
+        return [this.#world.cookies?.map((cookie) => `${cookie}=${COOKIE_VALUE}`).join('; ')];
       case 'avi.pool.get_servers': {
         const pool = this.#note(this.#poolsCounted, { name, line }, first);
         return pool === null ? undefined : [this.#isDown(pool) ? 0 : (this.#world.serversUp ?? SERVERS), SERVERS];
@@ -166,7 +183,7 @@ class RecordingHost implements Host {
   }
 
   #isDown(pool: string): boolean {
-    return this.#world.down === 'all' || this.#world.down === pool;
+    return this.#world.down === ALL || this.#world.down === pool;
   }
 
   #note(texts: Map<string, number>, call: { name: string; line: number }, text: Value): string | null {
@@ -188,6 +205,12 @@ class RecordingHost implements Host {
     const from = typeof start === 'number' ? start - 1 : 0;
     return parts.slice(from, typeof end === 'number' ? end : undefined).join('/');
   }
+}
+
+function listOf(texts: readonly string[]): Table {
+  const table = new Table();
+  for (const [index, text] of texts.entries()) table.entries.set(index + 1, text);
+  return table;
 }
 
 function printed(value: Value): string {

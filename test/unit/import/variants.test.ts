@@ -175,6 +175,35 @@ end`;
   });
 });
 
+test.each([
+  ['the Cookie header', 'string.find(avi.http.get_header("Cookie") or "", "DDVHSLLQ=", 1, true)'],
+  ["the cookies' names", 'has(avi.http.get_cookie_names(), "DDVHSLLQ")'],
+])('a cookie that is looked for in %s', (_, condition) => {
+  const source = `
+function has(names, wanted) for _, name in ipairs(names) do if name == wanted then return true end end return false end
+if ${condition} and avi.pool.get_servers("west") > 0 then avi.pool.select("west") end`;
+  expect(read(source)).toMatchObject({ local: [null, null], remotes: [['west', 'DDVHSLLQ']] });
+  const imported = importText(source);
+  expect(imported).toMatchObject({ settings: { remotes: [{ cookie: { line: 3 } }] } });
+});
+
+test('three sites, one before the other', () => {
+  const source = SCRIPT.replace(
+    /^if \(avi(.|\n)*/m,
+    `if avi.http.cookie_exists("WEST") and avi.pool.get_servers("west") > 0 then avi.pool.select("west")
+elseif avi.http.cookie_exists("NORTH") and avi.pool.get_servers("north") > 0 then avi.pool.select("north")
+elseif local_pool_servers_up_count < 1 then avi.pool.select("west") end`,
+  );
+  expect(read(source)).toMatchObject({
+    status: '/local_pool_status',
+    local: ['local_pool', 'KVAAVROI'],
+    remotes: expect.arrayContaining([
+      ['west', 'WEST'],
+      ['north', 'NORTH'],
+    ]),
+  });
+});
+
 test('a table with this site too', () => {
   const source = `
 sites = { east = { pool = "east", cookie = "KVAAVROI" }, west = { pool = "west", cookie = "DDVHSLLQ" } }
