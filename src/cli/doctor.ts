@@ -1,24 +1,54 @@
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
-import { readSnapshot } from '../doctor/envoy-snapshot.ts';
+import { type EnvoySnapshot, readSnapshot } from '../doctor/envoy-snapshot.ts';
 import { examine } from '../doctor/examine.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
-import { AdminError, describeAdmin } from '../health/admin-client.ts';
+import { AdminError, describeAdmin, type Host } from '../health/admin-client.ts';
+import { repeatCheck } from '../health/check-probe.ts';
+import { describeResult, isFailing, MAX_ASKED_PER_POOL, withReason } from '../health/failure-reasons.ts';
 import { CommandFailed } from './command-failed.ts';
+import { readState } from './ops.ts';
 import type { CliContext } from './run.ts';
 
 /** Says what is right, missing or unsafe in the running Envoy's config. @throws CommandFailed when something is wrong */
 export async function doctor(configFile: string, asJson: boolean, context: CliContext): Promise<void> {
   const config = await loadConfig(configFile);
   const admin = describeAdmin(config.envoy.admin);
-  const snapshot = readSnapshot(await ask(config, context.signal));
-  const findings = examine(config, snapshot, Date.now());
+  const answers = readSnapshot(await ask(config, context.signal));
+  const snapshot = { ...answers, hosts: await withReasons(config, answers.hosts, context.signal) };
+  const sidecar = await readState(configFile).catch(() => null);
+  const findings = examine(config, snapshot, {
+    nowMs: Date.now(),
+    duplicateCookies: sidecar?.duplicate_cookies ?? null,
+  });
   const report = { site: config.site, admin, version: snapshot.version, findings };
   const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';
   context.stdout.write(asJson ? jsonReport(report) : printReport(report, { colour }));
   const wrong = findings.filter(({ mark }) => mark === 'wrong').length;
   if (wrong > 0) throw new CommandFailed(`${wrong} of ${findings.length} findings ${wrong === 1 ? 'is' : 'are'} wrong`);
+}
+
+/** The hosts of the pools with why their health checks fail, which Envoy does not tell. */
+async function withReasons(
+  config: Config,
+  hosts: EnvoySnapshot['hosts'],
+  signal: AbortSignal,
+): Promise<EnvoySnapshot['hosts']> {
+  if (hosts === null) return null;
+  const explained = [...hosts].map(async ([cluster, all]) => {
+    const asked = all.filter(isFailing).slice(0, MAX_ASKED_PER_POOL);
+    return [
+      cluster,
+      await Promise.all(all.map((host) => (asked.includes(host) ? explain(cluster, host) : host))),
+    ] as const;
+  });
+  return new Map(await Promise.all(explained));
+
+  async function explain(cluster: string, host: Host): Promise<Host> {
+    const result = await repeatCheck(config, cluster, host.address, signal);
+    return result === null ? host : withReason(host, describeResult(result));
+  }
 }
 
 async function ask({ envoy }: Config, signal: AbortSignal): Promise<AdminAnswers> {

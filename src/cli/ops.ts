@@ -18,6 +18,11 @@ export interface OpsTarget {
 
 const TIMEOUT_MS = 5_000;
 
+/** What the sidecar of a config says of its site. @throws CommandFailed when none answers */
+export async function readState(configFile: string): Promise<SiteStateReport> {
+  return await ask({ configFile, opsListen: undefined }, 'GET', '/api/state');
+}
+
 /** Prints how the site stands. */
 export async function status(target: OpsTarget, asJson: boolean, context: CliContext): Promise<void> {
   const state = await ask(target, 'GET', '/api/state');

@@ -10,7 +10,7 @@ import { ROUTE_CHECKS } from './checks/routes.ts';
 import { SIDECAR_CHECKS } from './checks/sidecars.ts';
 import { STICKINESS_CHECKS } from './checks/stickiness.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';
-import { gatherFacts } from './facts.ts';
+import { type Around, gatherFacts } from './facts.ts';
 import type { Finding } from './finding.ts';
 
 /** Every check, in the order in which they are reported. */
@@ -27,8 +27,8 @@ export const CHECK_GROUPS: readonly CheckGroup[] = [
 ];
 
 /** What is right, missing or unsafe in a running Envoy for this site. Pure; whatever the Envoy's config looks like, it does not throw. */
-export function examine(config: Config, snapshot: EnvoySnapshot, nowMs: number): Finding[] {
-  const facts = gatherFacts(config, snapshot, nowMs);
+export function examine(config: Config, snapshot: EnvoySnapshot, around: Around): Finding[] {
+  const facts = gatherFacts(config, snapshot, around);
   return CHECK_GROUPS.flatMap((group) =>
     group.checks.flatMap((check) =>
       check.run(facts).map((verdict) => ({ group: group.name, check: check.name, ...verdict })),

@@ -15,12 +15,18 @@ export interface Edge extends ConnectionManager {
   readonly sidecarCluster: string | null;
 }
 
-/** All that a check looks at. */
-export interface Facts {
-  readonly config: Config;
-  readonly snapshot: EnvoySnapshot;
+/** What is known beside the Envoy. */
+export interface Around {
   /** When the snapshot was taken, since 1970. */
   readonly nowMs: number;
+  /** Requests that a sidecar saw with this site's cookie more than once; null where none answers. */
+  readonly duplicateCookies: number | null;
+}
+
+/** All that a check looks at. */
+export interface Facts extends Around {
+  readonly config: Config;
+  readonly snapshot: EnvoySnapshot;
   /** The Envoy that the checks go by. */
   readonly version: EnvoyVersion;
   readonly expected: Expected;
@@ -31,13 +37,13 @@ export interface Facts {
   readonly sidecarClusters: readonly string[];
 }
 
-export function gatherFacts(config: Config, snapshot: EnvoySnapshot, nowMs: number): Facts {
+export function gatherFacts(config: Config, snapshot: EnvoySnapshot, around: Around): Facts {
   const version = nearestVersion(snapshot.version, config.envoy.version);
   const edges = snapshot.connectionManagers.flatMap((manager) => edgeOf(manager, config, snapshot));
   return {
     config,
     snapshot,
-    nowMs,
+    ...around,
     version,
     expected: expectedOf(config, version),
     edges,

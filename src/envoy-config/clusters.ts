@@ -5,6 +5,7 @@ import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER, REFUSED_HEADER, STEERING_HEADERS } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { HEADER_LIMITS, HEADER_LIMITS_BEHIND_EDGE, type HeaderLimits } from './header-limits.ts';
+import { healthCheckHost } from './health-check.ts';
 import { type JsonObject, typed } from './json.ts';
 import { SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
 import { markServedHere } from './served-here.ts';
@@ -117,12 +118,6 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
     }),
     ...(pool.tls === null ? {} : { transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir) }),
   };
-}
-
-/** A Host that the other site knows: Envoy itself would send the cluster's name. */
-export function healthCheckHost({ healthCheck, tls, servers }: RemotePoolConfig): string {
-  const named = servers.find(({ host }) => !isIpAddress(host));
-  return healthCheck.host ?? tls?.sni ?? named?.host ?? 'localhost';
 }
 
 /** HTTP/1.1 with answers as large as they come, and these changes of the headers. */

@@ -115,7 +115,7 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
       routerFilter(),
     ],
     local_reply_config: {
-      mappers: [...statusAnswers(config), refusalOfEnvoy(config, [isForwarded()])],
+      mappers: [refusalOfEnvoy(config, [isForwarded()]), ...statusAnswers(config)],
     },
     access_log: config.envoy.fastPath ? accessLogsWithFastPath() : [accessLog(decisionOfSidecar)],
     route_config: renderRouteConfig(config),

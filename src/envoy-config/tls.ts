@@ -6,7 +6,7 @@ import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
  * Where Debian, Ubuntu and Alpine, and so Envoy's images, have the CAs that everybody trusts. It is never a secret: it
  * changes only with the system, and some CA in it may have ended, which of a secret would be an alert.
  */
-const SYSTEM_CA_FILE = '/etc/ssl/certs/ca-certificates.crt';
+export const SYSTEM_CA_FILE = '/etc/ssl/certs/ca-certificates.crt';
 
 /** A file in which Envoy reads where a certificate is. It watches the files that are named there as well. */
 export interface SecretFile {

@@ -6,6 +6,7 @@ import type { PoolHealth } from '../decision/decide.ts';
 import type { Counters } from '../metrics/counters.ts';
 import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
 import { FailureAlert } from './alert.ts';
+import { FailureReasons } from './failure-reasons.ts';
 import {
   describePool,
   isSamePoolState,
@@ -90,6 +91,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   let lastGoodAtMs = isSameEnvoy && pools.length > 0 ? memory.lastGoodAtMs : null;
   let failedSinceMs = isSameEnvoy ? memory.failedSinceMs : null;
   const alert = new FailureAlert(watched.length, pollIntervalMs);
+  const reasons = new FailureReasons(config, changes);
 
   let running: Promise<void> | undefined;
   let staleTimer: NodeJS.Timeout | undefined;
@@ -128,6 +130,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       return before === undefined || now === undefined || !isSamePoolState(before, now);
     });
     if (changed.length > 0) await describeChanges(changed, previous);
+    reasons.observe(watched, pools);
   }
 
   /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
@@ -211,7 +214,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   return {
     current: () => (lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs ? health : UNKNOWN),
-    pools: () => pools,
+    pools: () =>
+      pools.map((pool, index) => {
+        const cluster = watched[index]?.cluster ?? '';
+        return { ...pool, hosts: pool.hosts.map((host) => reasons.explained(cluster, host)) };
+      }),
     memory: () => ({ config, pools, lastGoodAtMs, failedSinceMs }),
     ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
     start() {
@@ -224,6 +231,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     },
     async close() {
       closing.abort();
+      reasons.close();
       clearTimeout(staleTimer);
       client.close();
       await running;

@@ -157,7 +157,7 @@ const UNKNOWN: readonly Case[] = [
   ['there is no opinion on a new client', {}, 'unknown, owner none, no opinion'],
   ['nor on a session', west, 'unknown, owner west, no opinion'],
   ['nor on a forwarded request', hop, 'unknown, owner none, no opinion'],
-  ['the status URI says DOWN', statusUri, `status, owner none, ${DOWN}`],
+  ['the status URI is left to Envoy', statusUri, 'unknown, owner none, no opinion'],
 ];
 
 async function decideAll(client: ExtProcClient, cases: readonly Case[]): Promise<Case[]> {
@@ -342,8 +342,11 @@ describe('a call that waits for the response headers', () => {
   test.each<[string, Headers, readonly object[]]>([
     ["expires the other site's cookie, beside what the application sets", served, expired],
     ["does so on an application's own 503", { ...served, ':status': '503' }, expired],
-    ['does so on any other answer of Envoy', { ':status': '404' }, expired],
-    ["leaves the cookie on Envoy's own 503, which served nobody", { ':status': '503' }, []],
+    ['does so where the Envoy headers are switched off', { ':status': '200' }, expired],
+    ["leaves the cookie on Envoy's own errors, which served nobody: 503", { ':status': '503' }, []],
+    ['408', { ':status': '408' }, []],
+    ['the same in gRPC, which is a 200', { ':status': '200', 'grpc-status': '14' }, []],
+    ["expires it on a server's gRPC error", { ...served, 'grpc-status': '14' }, expired],
     ["leaves the cookie on another site's refusal", { ...served, ':status': '503', 'x-site-refused': 'west' }, []],
   ])('%s', async (_, headers, expected) => {
     const reply = await adopted(headers);

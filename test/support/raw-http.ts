@@ -41,7 +41,7 @@ export async function sendBytesToTheEnd(url: string, bytes: string): Promise<Raw
 
 function readHttp1(bytes: Buffer): RawAnswer & { readonly isWhole: boolean } {
   const text = bytes.toString('latin1');
-  const heads = text.match(/HTTP\/1\.1 \d{3} [\s\S]*?\r\n\r\n/g) ?? [];
+  const heads = text.match(/HTTP\/1\.[01] \d{3} [\s\S]*?\r\n\r\n/g) ?? [];
   const head = heads.find((one) => !one.startsWith('HTTP/1.1 100 '));
   if (head === undefined) return { status: 0, heads, body: '', isWhole: false };
   const status = Number(head.slice('HTTP/1.1 '.length, 'HTTP/1.1 200'.length));

@@ -34,7 +34,8 @@ function ofServers({ snapshot, expected, config }: Facts): Verdict[] {
   const mend = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options'));
   const left = Object.entries(HARM).filter(([header]) => !removed.includes(header));
   if (left.length === 0) return [ok(`what Envoy would obey is removed from what servers answer`)];
-  return left.map(([header, harm]) => warn(`a server of ${cluster} that answers with ${header} ${harm}`, mend));
+  const harms = left.map(([header, harm]) => `with ${header} ${harm}`).join('; ');
+  return [warn(`a server of ${cluster} that answers ${harms}`, mend)];
 }
 
 /** No healthy host, and no connection: no server has seen the request. */

@@ -2,7 +2,7 @@ import { STAND_IN } from '../../envoy-config/names.ts';
 import { type ConnectionManager, type HttpFilter, withoutMatcher } from '../connection-managers.ts';
 import { COOKIE_SESSION_STATE, HEALTH_CHECK, STATEFUL_SESSION } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
-import { type Mend, ok, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Mend, ok, steps, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, durationMsAt, entriesAt, isTrueAt, listAt, pick, textAt, typeOf } from '../json.ts';
 import { matchString } from '../route-match.ts';
 import type { CheckGroup } from './check.ts';
@@ -14,6 +14,8 @@ export const STICKINESS_CHECKS: CheckGroup = {
   name: 'Filters after it',
   checks: [
     { name: 'stickiness', run: (facts) => [...eachEdge(facts, stickiness), ...standIn(facts)] },
+    { name: 'own answers', run: (facts) => eachEdge(facts, onlyOwnAnswers) },
+    { name: 'cookies', run: duplicateCookies },
     { name: 'status URI', run: (facts) => eachEdge(facts, statusUri) },
   ],
 };
@@ -34,7 +36,7 @@ function standIn(facts: Facts): Verdict[] {
   );
 }
 
-function stickiness(manager: ConnectionManager, { config, expected, snapshot }: Facts): Verdict[] {
+function stickiness(manager: ConnectionManager, { config, expected }: Facts): Verdict[] {
   const filter = stickinessFilter(manager);
   const whole = yaml('in http_filters, after ext_proc and before the router:', [expected.filter(MODEL)]);
   if (filter === undefined) {
@@ -57,9 +59,20 @@ function stickiness(manager: ConnectionManager, { config, expected, snapshot }: 
   }
   if (isTrueAt(filter.config, 'strict')) {
     const text = 'strict: a client whose server is down gets a 503 instead of another server';
-    return [wrong(text, yaml('in the stateful_session filter:', { typed_config: { strict: false } }))];
+    const own = { typed_config: { strict: false } };
+    const mended = filter.matcher === undefined ? own : { typed_config: { extension_config: own } };
+    return [wrong(text, yaml('in the stateful_session filter:', mended))];
   }
+  return [ok(`cookie ${config.localPool.cookie.name}, as in the config`)];
+}
+
+/** The cookie is only set on answers that the local pool's upstream filter has marked. */
+function onlyOwnAnswers(manager: ConnectionManager, { config, expected, snapshot }: Facts): Verdict[] {
+  const filter = stickinessFilter(manager);
   const { cluster } = config.localPool;
+  const settings = snapshot.clusters.get(cluster);
+  // What is not there at all is said elsewhere.
+  if (filter === undefined || settings === undefined) return [];
   if (filter.matcher === undefined) {
     return [
       warn(
@@ -70,7 +83,7 @@ function stickiness(manager: ConnectionManager, { config, expected, snapshot }: 
       ),
     ];
   }
-  if (!hasMark(filter, snapshot.clusters.get(cluster))) {
+  if (!hasMark(filter, settings)) {
     return [
       wrong(
         `the stateful_session filter waits for a mark that ${cluster} does not set on its answers: no client gets a cookie`,
@@ -78,7 +91,7 @@ function stickiness(manager: ConnectionManager, { config, expected, snapshot }: 
       ),
     ];
   }
-  return [ok(`cookie ${config.localPool.cookie.name}, as in the config`)];
+  return [ok(`only an answer of ${cluster} sets the cookie`)];
 }
 
 /** Whether the local pool's upstream filter sets the header by which the filter's match tree knows its answers. */
@@ -122,6 +135,23 @@ function attributesOf(cookie: unknown): ReadonlyMap<string, string> {
       textAt(item, 'value')?.toLowerCase() || 'set',
     ]),
   );
+}
+
+/** Envoy reads the first of them; one that it can't read is replaced in each answer, and never read. */
+function duplicateCookies({ config, duplicateCookies: count }: Facts): Verdict[] {
+  const { name, path, domain } = config.localPool.cookie;
+  // Whether a sidecar runs is said elsewhere.
+  if (count === null) return [];
+  if (count === 0) return [ok(`no request has carried ${name} twice`)];
+  return [
+    warn(
+      `${count} requests carried ${name} twice: where Envoy can't read the first, the client gets a new server each time`,
+      steps(
+        'the cookie must have the path and domain that it was first set with:',
+        `now: path ${path}, domain ${domain ?? 'none'}; see the guide from Avi`,
+      ),
+    ),
+  ];
 }
 
 function statusUri(edge: Edge, { config, expected }: Facts): Verdict[] {

@@ -1,15 +1,17 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AdminAnswers } from '../../../src/doctor/admin-answers.ts';
 import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
 import { CHECK_GROUPS, examine } from '../../../src/doctor/examine.ts';
 import { FAST_PATH_KEY } from '../../../src/fast-path/fast-path-key.ts';
-import { list, tree } from '../../support/json-tree.ts';
+import { list, type Tree, tree } from '../../support/json-tree.ts';
 import {
+  AROUND,
   answersOf,
   CONFIG,
   describeTroubles,
   extProcStat,
+  type FakeEnvoy,
   fakeEnvoy,
   managerOf,
   NOW_MS,
@@ -21,7 +23,7 @@ test('what is printed is fine', () => {
 });
 
 test('every check says something, whatever it finds', () => {
-  const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())), NOW_MS);
+  const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())), AROUND);
   for (const group of CHECK_GROUPS) {
     for (const check of group.checks) {
       expect(findings.some((finding) => finding.group === group.name && finding.check === check.name)).toBe(true);
@@ -272,7 +274,7 @@ test('a cluster of sidecars without a host is wrong', () => {
   const answers = answersOf(fakeEnvoy());
   const clusters = list(answers.clusters, 'json', 'cluster_statuses');
   delete tree(clusters, 'name=site_persistence').host_statuses;
-  expect(describeTroubles(examine(CONFIG, readSnapshot(answers), NOW_MS))).toEqual([
+  expect(describeTroubles(examine(CONFIG, readSnapshot(answers), AROUND))).toEqual([
     'wrong answering: no sidecar answers, so no request is decided: 0 of 0 up',
   ]);
 });
@@ -337,7 +339,7 @@ test('a stale key of the fast path is wrong, with the command that takes it away
   const envoy = fakeEnvoy();
   envoy.runtime.set(FAST_PATH_KEY, '100');
   const config = { ...CONFIG, envoy: { ...CONFIG.envoy, admin: { kind: 'unix', path: '/run/admin.sock' } as const } };
-  const found = examine(config, readSnapshot(answersOf(envoy)), NOW_MS).find(({ mark }) => mark === 'wrong');
+  const found = examine(config, readSnapshot(answersOf(envoy)), AROUND).find(({ mark }) => mark === 'wrong');
   expect(found?.mend?.lines).toBe(
     'curl -X POST --unix-socket /run/admin.sock "http://envoy/runtime_modify?site_persistence.fast_path=0"',
   );
@@ -353,7 +355,7 @@ test('when nothing but the version is answered, each check says so or cannot be 
     runtime: refused,
     stats: refused,
   };
-  const findings = examine(CONFIG, readSnapshot(answers), NOW_MS);
+  const findings = examine(CONFIG, readSnapshot(answers), { ...AROUND, duplicateCookies: null });
   expect(describeTroubles(findings).filter((trouble) => trouble.startsWith('wrong'))).toEqual([
     'wrong admin answers: GET /x was answered 403: most of what follows cannot be checked',
     'wrong admin answers: GET /x was answered 403: the sidecar needs it',
@@ -372,7 +374,7 @@ test('whatever Envoy answers, every finding is one line and nothing is thrown', 
     fc.property(fc.array(fc.tuple(fc.nat(), junk), { minLength: 1, maxLength: 5 }), (changes) => {
       const answers: AdminAnswers = JSON.parse(original);
       for (const [position, value] of changes) replaceAt(answers, position, value);
-      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers), NOW_MS)) {
+      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers), AROUND)) {
         expect(text).not.toBe('');
         if (mark === 'wrong') expect(mend?.lines).not.toBe('');
       }
@@ -407,4 +409,60 @@ test('TLS to the sidecars must be as the sidecars have it', () => {
   expect(troublesOf(fakeEnvoy(withTls), CONFIG)).toEqual([
     'wrong TLS: site_persistence speaks TLS and the sidecar does not, so no request is decided',
   ]);
+});
+
+describe('the cookie', () => {
+  const upstreamFilter = (envoy: FakeEnvoy) => {
+    const clusters = list(envoy.bootstrap, 'static_resources', 'clusters');
+    const options = tree(clusters, 'name=local_pool', 'typed_extension_protocol_options');
+    return tree(Object.values(options)[0], 'http_filters', 0, 'typed_config', 'mutations');
+  };
+  const sharesDump = (envoy: FakeEnvoy, change: (mutations: Tree) => void) => {
+    change(upstreamFilter(envoy));
+    envoy.dump.ClustersConfigDump = {
+      static_clusters: list(envoy.bootstrap, 'static_resources', 'clusters').map((cluster) => ({ cluster })),
+    };
+    return troublesOf(envoy);
+  };
+
+  test('that is set on every answer is warned of', () => {
+    const envoy = fakeEnvoy();
+    const filters = list(managerOf(envoy), 'http_filters');
+    const wrapped = tree(filters, 'name=envoy.filters.http.stateful_session');
+    wrapped.typed_config = tree(wrapped, 'typed_config', 'extension_config').typed_config;
+    expect(troublesOf(envoy)).toEqual([
+      expect.stringMatching(
+        /^warn own answers: this site's cookie is also set on answers that no server of this site gave/,
+      ),
+    ]);
+  });
+
+  test('that waits for a mark which the local pool does not set is wrong', () => {
+    const troubles = sharesDump(fakeEnvoy(), (mutations) => {
+      mutations.response_mutations = list(mutations, 'response_mutations').filter((item) => !('append' in tree(item)));
+    });
+    expect(troubles).toContainEqual(
+      expect.stringMatching(
+        /^wrong own answers: the stateful_session filter waits for a mark that local_pool does not set/,
+      ),
+    );
+  });
+
+  test('and what an application may not say to Envoy: each header that is let through is warned of', () => {
+    const troubles = sharesDump(fakeEnvoy(), (mutations) => {
+      mutations.response_mutations = list(mutations, 'response_mutations').filter((item) => 'append' in tree(item));
+    });
+    expect(troubles).toEqual([
+      expect.stringMatching(
+        /^warn the servers' own: .* x-site-refused gets .*; with x-envoy-immediate-health-check-fail is .*; with x-envoy-overloaded keeps/,
+      ),
+    ]);
+  });
+
+  test('that came twice is warned of', () => {
+    const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())), { ...AROUND, duplicateCookies: 7 });
+    expect(describeTroubles(findings)).toEqual([
+      expect.stringMatching(/^warn cookies: 7 requests carried KVAAVROI twice/),
+    ]);
+  });
 });

@@ -18,6 +18,8 @@ envoy: { listen: "127.0.0.1:80" }
 /** When they are examined. */
 export const NOW_MS = Date.parse('2026-06-01T00:00:00Z');
 
+export const AROUND = { nowMs: NOW_MS, duplicateCookies: 0 };
+
 export const CONFIG = parseConfig(SITE, 'site.yaml', 'rendering');
 
 /** What an Envoy answers, as far as the checks read it, to be changed in ways that a real one can't be made to. */
@@ -112,7 +114,7 @@ export function answersOf({ bootstrap, dump, stats, runtime, version }: FakeEnvo
 
 /** All but what is fine, as `mark check: text`. */
 export function troublesOf(envoy: FakeEnvoy, config: Config = CONFIG): string[] {
-  return describeTroubles(examine(config, readSnapshot(answersOf(envoy)), NOW_MS));
+  return describeTroubles(examine(config, readSnapshot(answersOf(envoy)), AROUND));
 }
 
 export function describeTroubles(findings: readonly Finding[]): string[] {

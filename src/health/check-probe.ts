@@ -1,0 +1,159 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
+import { request as requestOverTls } from 'node:https';
+import { connect } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
+import { parseAddress } from '../config/address.ts';
+import type { Config, StatusRange, TlsConfig } from '../config/config.ts';
+import { formatStatusRanges } from '../config/status-ranges.ts';
+import { healthCheckHost } from '../envoy-config/health-check.ts';
+import { SYSTEM_CA_FILE } from '../envoy-config/tls.ts';
+import { HOP_HEADER } from '../headers.ts';
+
+/** The health check of a pool's servers, as Envoy does it with the rendered config. */
+interface Check {
+  /** Null: a TCP connection is enough. */
+  readonly path: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly expect: readonly StatusRange[];
+  readonly timeoutMs: number;
+  readonly tls: TlsConfig | null;
+}
+
+export interface CheckResult {
+  readonly succeeds: boolean;
+  /** Such as `connection refused`, or `answered 404, expected 200-399`. */
+  readonly text: string;
+}
+
+/**
+ * Does the health check of a server once more, to say why it fails: Envoy's admin interface only says that it does.
+ * @param address as Envoy shows it: `host:port`
+ * @returns null where the check of that pool is not known
+ */
+export async function repeatCheck(
+  config: Config,
+  cluster: string,
+  address: string,
+  signal: AbortSignal,
+): Promise<CheckResult | null> {
+  const check = checkOf(config, cluster);
+  const target = tcpAddressOf(address);
+  if (check === null || target === null) return null;
+  try {
+    if (check.path === null) return await tryConnection(target, check.timeoutMs);
+    return describeStatus(await askStatus(target, check.path, check, signal), check.expect);
+  } catch (error) {
+    return { succeeds: false, text: reasonOf(error) };
+  }
+}
+
+function checkOf(config: Config, cluster: string): Check | null {
+  const { localPool, remotePools } = config;
+  if (cluster === localPool.cluster) {
+    const { path, host, expect, timeoutMs } = localPool.healthCheck;
+    return { path, headers: { host }, expect, timeoutMs, tls: null };
+  }
+  const pool = remotePools.find((each) => each.cluster === cluster);
+  if (pool === undefined) return null;
+  return {
+    path: config.statusUri,
+    headers: { host: healthCheckHost(pool), [HOP_HEADER]: config.site },
+    expect: [[200, 200]],
+    timeoutMs: pool.healthCheck.timeoutMs,
+    tls: pool.tls,
+  };
+}
+
+interface Target {
+  readonly host: string;
+  readonly port: number;
+}
+
+function tcpAddressOf(address: string): Target | null {
+  try {
+    const parsed = parseAddress(address);
+    return parsed.kind === 'tcp' ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+async function tryConnection({ host, port }: Target, timeoutMs: number): Promise<CheckResult> {
+  const socket = connect({ host, port });
+  const timer = setTimeout(() => socket.destroy(new NoAnswer(`no connection within ${timeoutMs} ms`)), timeoutMs);
+  try {
+    await once(socket, 'connect');
+    return { succeeds: true, text: 'it connects' };
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
+  }
+}
+
+/** Its message says it all. */
+class NoAnswer extends Error {}
+
+async function askStatus(target: Target, path: string, check: Check, signal: AbortSignal): Promise<number> {
+  const { headers, timeoutMs } = check;
+  const tls = check.tls === null ? null : await tlsOptions(check.tls);
+  return await new Promise((resolve, reject) => {
+    const what = { host: target.host, port: target.port, path, headers, agent: false, signal } as const;
+    const onResponse = (response: IncomingMessage) => {
+      clearTimeout(timer);
+      resolve(response.statusCode ?? 0);
+      call.destroy();
+    };
+    const call = tls === null ? request(what, onResponse) : requestOverTls({ ...what, ...tls }, onResponse);
+    const timer = setTimeout(() => {
+      reject(new NoAnswer(`no answer within ${timeoutMs} ms`));
+      call.destroy();
+    }, timeoutMs);
+    call.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    call.end();
+  });
+}
+
+async function tlsOptions({ sni, caFile, certFile, keyFile }: TlsConfig): Promise<ConnectionOptions> {
+  const read = async (file: string) => {
+    try {
+      return await readFile(file);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new NoAnswer(`not asked again: the sidecar cannot read ${file}: ${why}`);
+    }
+  };
+  return {
+    servername: sni,
+    ca: await read(caFile ?? SYSTEM_CA_FILE),
+    ...(certFile === null || keyFile === null ? {} : { cert: await read(certFile), key: await read(keyFile) }),
+  };
+}
+
+function describeStatus(status: number, expect: readonly StatusRange[]): CheckResult {
+  const succeeds = expect.some(([from, to]) => status >= from && status <= to);
+  return { succeeds, text: `answered ${status}${succeeds ? '' : `, expected ${formatStatusRanges(expect)}`}` };
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection closed without an answer',
+  EPIPE: 'connection closed without an answer',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ETIMEDOUT: 'connection timed out',
+};
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error ? String(error.code) : '';
+  const known = REASONS[code];
+  if (known !== undefined) return known;
+  if (code.startsWith('HPE_')) return `its answer is not HTTP/1.1 (${error.message})`;
+  if (/CERT|TLS|SSL|EPROTO|ISSUER|SIGNATURE|SIGNED/.test(code)) return `TLS: ${error.message.split('\n', 1)[0]}`;
+  return error.message.split('\n', 1)[0] ?? code;
+}
