@@ -1,4 +1,5 @@
-import { chmod, mkdir, rename, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { loadConfig } from '../config/load.ts';
 import { printBootstrap, printSecret } from '../envoy-config/print.ts';
 import { readsCertificatesOnce, renderSecrets, type SecretFile } from '../envoy-config/tls.ts';
@@ -40,13 +41,31 @@ async function writeSecrets(secrets: readonly SecretFile[], directory: string): 
   });
   for (const { name, content } of secrets) {
     const path = `${directory}/${name}`;
-    await writing(path, async () => {
-      // An Envoy that runs sees it by the renaming, and never half of it.
-      await writeFile(`${path}.new`, printSecret(content));
-      // There is no secret in it, and whoever runs Envoy must read it.
-      await chmod(`${path}.new`, 0o644);
-      await rename(`${path}.new`, path);
-    });
+    await writing(path, () => replaceFile(path, printSecret(content)));
+  }
+}
+
+/** A running Envoy sees the file by the rename, and never half of it. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  // Exclusively and under a name that nobody can guess: a link that waits there would be written through.
+  const temporary = `${path}.${randomBytes(8).toString('hex')}.new`;
+  const file = await open(temporary, 'wx', 0o644);
+  try {
+    await fill(file, text);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+async function fill(file: FileHandle, text: string): Promise<void> {
+  try {
+    await file.writeFile(text);
+    // Whatever the umask: there is no secret in it, and Envoy may run as another user.
+    await file.chmod(0o644);
+  } finally {
+    await file.close();
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -252,6 +252,36 @@ describe('envoy', () => {
     expect(complaint(await runCli(['envoy', '-c', await config({}), '--secrets-to', elsewhere]), 2)).toEqual([
       expect.stringContaining('needs envoy.secrets_dir'),
     ]);
+  });
+
+  test('writes through no link that waits for such a file, and leaves nothing else there', async () => {
+    const directory = await temporaryDirectory();
+    const victim = join(directory, 'victim');
+    const secrets = join(directory, 'secrets');
+    const tls = { cert_file: '/c.pem', key_file: '/c.key' };
+    const configFile = await writeSiteFile({
+      site: 'east',
+      local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', servers: ['127.0.0.1:1'] },
+      remote_pools: [{ site: 'west', cluster: 'west', cookie: 'DDVHSLLQ', servers: ['127.0.0.1:2'] }],
+      envoy: { listen: '127.0.0.1:3', listen_tls: tls, secrets_dir: secrets },
+    });
+    const name = 'listener_edge_certificate.yaml';
+    await mkdir(secrets);
+    await writeFile(victim, 'as it was');
+    await symlink(victim, join(secrets, `${name}.new`));
+    await symlink(victim, join(secrets, name));
+    expect((await runCli(['envoy', '-c', configFile])).code).toBe(0);
+    expect(await readFile(victim, 'utf8')).toBe('as it was');
+    expect((await readdir(secrets)).sort()).toEqual([name, `${name}.new`]);
+    const written = await lstat(join(secrets, name));
+    expect([written.isFile(), written.mode & 0o777]).toEqual([true, 0o644]);
+
+    // A directory in its place can't be replaced: what was written meanwhile goes.
+    await rm(join(secrets, name));
+    await mkdir(join(secrets, name));
+    const { code, stderr } = await runCli(['envoy', '-c', configFile]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("can't be written, for envoy.secrets_dir")]);
+    expect((await readdir(secrets)).sort()).toEqual([name, `${name}.new`]);
   });
 
   test('says in one line that such a file cannot be written, prints nothing, and exits 1', async () => {
