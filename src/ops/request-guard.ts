@@ -4,27 +4,49 @@ import { isIpAddress } from '../config/address.ts';
 /** From where a listener can be reached, and whether its clients have seen its certificate. */
 export type Reach = 'loopback' | 'network' | 'tls';
 
+const FOREIGN = 'a request of another web site is refused';
+
+/** What `Sec-Fetch-Site` says of a request that no other web site has made: the page's own, and an address typed in. */
+const OWN_SITES = [undefined, 'same-origin', 'none'];
+
 /**
  * Why a request is refused that a page of another web site may have made through the operator's browser; null for
  * one that is fine. Such a page can send to loopback, and can have its own name lead there (DNS rebinding), which
  * makes what it sends look like its own; so only addresses and localhost count as names of a loopback listener. Over TLS
- * a browser has found the name in the certificate.
+ * a browser has found the name in the certificate. Of what comes from another web site only a link that is followed is
+ * fine; a form that is sent is not.
  */
 export function whyRefused(request: IncomingMessage, reach: Reach): string | null {
-  const { origin, host } = request.headers;
-  if (reach === 'loopback' && host !== undefined && !isSafeName(nameOf(host))) {
-    return `this listener is on loopback and "${nameOf(host)}" is no name of it: use localhost or the address`;
+  const { host, origin, referer } = request.headers;
+  const isReading = request.method === 'GET' || request.method === 'HEAD';
+  if (reach === 'loopback' && (host !== undefined || !isReading)) {
+    const name = nameOf(host ?? '');
+    if (!isSafeName(name)) {
+      return `this listener is on loopback and "${name}" is no name of it: use localhost or the address`;
+    }
   }
-  const isOwn =
-    reach === 'tls' ? origin === `https://${host}` : origin === `http://${host}` && isSafeName(nameOf(host ?? ''));
-  if (origin !== undefined && !isOwn) {
-    return 'a request of another web site is refused';
-  }
-  // Browsers say this where no Origin is sent, such as for an image; a link that is followed is fine.
+  const isOwn = (url: string) => isOwnOrigin(url, host, reach);
+  if (origin !== undefined && !isOwn(origin)) return FOREIGN;
+  // Said where there is no Origin, by browsers that do not send Sec-Fetch-Site.
+  if (!isReading && referer !== undefined && !isOwn(originOf(referer))) return FOREIGN;
   const from = request.headers['sec-fetch-site'];
-  const isForeign = from === 'cross-site' || from === 'same-site';
-  if (isForeign && request.headers['sec-fetch-mode'] !== 'navigate') return 'a request of another web site is refused';
-  return null;
+  if (OWN_SITES.some((own) => own === from) || (isReading && isLink(request))) return null;
+  return FOREIGN;
+}
+
+function isOwnOrigin(origin: string, host: string | undefined, reach: Reach): boolean {
+  if (host === undefined) return false;
+  return reach === 'tls' ? origin === `https://${host}` : origin === `http://${host}` && isSafeName(nameOf(host));
+}
+
+/** Whether a browser shows the answer as a page of its own, so that the page with the link can't read it. */
+function isLink({ headers }: IncomingMessage): boolean {
+  const destination = headers['sec-fetch-dest'];
+  return headers['sec-fetch-mode'] === 'navigate' && (destination === undefined || destination === 'document');
+}
+
+function originOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : '';
 }
 
 /** The host without its port. */

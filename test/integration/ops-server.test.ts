@@ -446,6 +446,16 @@ describe('the listener', () => {
     const link = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' };
     expect((await ask(east.config.opsListen, '/', link)).status).toBe(200);
   });
+
+  test('does not drain by a form of another web site, even from a browser that names no origin', async () => {
+    const east = await startEast();
+    for (const site of ['cross-site', 'same-site']) {
+      const form = { 'sec-fetch-site': site, 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
+      expect((await ask(east.config.opsListen, '/drain', form, 'POST')).status).toBe(403);
+    }
+    const { body } = await ask(east.config.opsListen, '/api/state');
+    expect(siteStateSchema.parse(JSON.parse(body)).draining).toBe(false);
+  });
 });
 
 /** A state of about 200 kB. */
