@@ -2,15 +2,21 @@ import { type Agent, type IncomingMessage, request } from 'node:http';
 import { request as requestOverTls } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
 import type { Address } from './config/address.ts';
+import { formatBytes } from './format-bytes.ts';
 
-/** More than Envoy says of 10,000 hosts, and a bound for whatever else may answer on a port. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** Enough for most questions. */
+const DEFAULT_MAX_BYTES = 1024 * 1024;
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
   /** Path and query. */
   readonly path: string;
   readonly timeoutMs: number;
+  /**
+   * What the answer's body may have at most, by what the question can need: whatever answers, reading it holds up
+   * everything else in this process. 1 MiB by default.
+   */
+  readonly maxBytes?: number;
   readonly agent?: Agent;
   /** For HTTPS. */
   readonly tls?: ConnectionOptions;
@@ -35,7 +41,7 @@ export class HttpRequestError extends Error {
 
 /** One request to an address of this project's own config, over TCP or a Unix socket. @throws HttpRequestError */
 export function httpRequest(address: Address, options: HttpRequest): Promise<HttpAnswer> {
-  const { method, path, timeoutMs, agent, tls, signal } = options;
+  const { method, path, timeoutMs, maxBytes = DEFAULT_MAX_BYTES, agent, tls, signal } = options;
   const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
   return new Promise((resolve, reject) => {
     const fail = (code: HttpRequestError['code'], message: string, cause?: Error) => {
@@ -44,12 +50,14 @@ export function httpRequest(address: Address, options: HttpRequest): Promise<Htt
       call.destroy();
     };
     const timer = setTimeout(() => fail('HTTP_TIMEOUT', `no answer within ${timeoutMs} ms`), timeoutMs);
+    const failAsTooLong = () => fail('HTTP_TOO_LONG', `an answer of more than ${formatBytes(maxBytes)}`);
     const onResponse = (response: IncomingMessage) => {
+      if (Number(response.headers['content-length']) > maxBytes) return failAsTooLong();
       const parts: Buffer[] = [];
       let bytes = 0;
       response.on('data', (part: Buffer) => {
         bytes += part.length;
-        if (bytes > MAX_ANSWER_BYTES) fail('HTTP_TOO_LONG', `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+        if (bytes > maxBytes) failAsTooLong();
         else parts.push(part);
       });
       response.on('error', (error) => fail('HTTP_UNREACHABLE', error.message, error));

@@ -17,6 +17,8 @@ export interface OpsTarget {
 }
 
 const TIMEOUT_MS = 5_000;
+/** Pools of 1,000 servers, each with its address. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** What the sidecar of a config says of its site. @throws CommandFailed when none answers */
 export async function readState(configFile: string): Promise<SiteStateReport> {
@@ -62,7 +64,10 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
   const { address, tls } = await opsListenerOf(target);
   const where = formatAddress(address);
   try {
-    const { status: httpStatus, body } = await httpRequest(address, { method, path, timeoutMs: TIMEOUT_MS, ...tls });
+    const { status: httpStatus, body } = await httpRequest(address, {
+      ...{ method, path, timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES },
+      ...tls,
+    });
     if (httpStatus === 400 || httpStatus === 403) {
       throw new CommandFailed(`the sidecar at ${where} refused: ${body.split('\n', 1)[0]}`);
     }

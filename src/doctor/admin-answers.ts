@@ -6,6 +6,8 @@ import { textAt } from './json.ts';
 
 /** An Envoy with ten thousand hosts takes its time to write them down. */
 const TIMEOUT_MS = 10_000;
+/** It has the whole config, and is asked once: nothing else waits for it. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** What each endpoint is asked for. The stats are only those that a check reads. */
 const PATHS = {
@@ -75,7 +77,10 @@ interface Connection {
 async function ask(endpoint: AdminEndpoint, { admin, agent, signal }: Connection): Promise<AdminAnswer> {
   try {
     const path = PATHS[endpoint];
-    const { status, body } = await httpRequest(admin, { method: 'GET', path, timeoutMs: TIMEOUT_MS, agent, signal });
+    const { status, body } = await httpRequest(admin, {
+      ...{ method: 'GET', path, timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES },
+      ...{ agent, signal },
+    });
     // `allow_paths` of the admin interface answers 403.
     if (status !== 200) return { why: `GET ${pathOf(endpoint)} was answered ${status}` };
     return { json: JSON.parse(body) };

@@ -1,6 +1,7 @@
 import { Agent } from 'node:http';
 import { z } from 'zod';
 import { type Address, formatAddress } from '../config/address.ts';
+import { formatBytes } from '../format-bytes.ts';
 import { type HttpAnswer, HttpRequestError, httpRequest } from '../http-request.ts';
 import { escapeRegex } from '../regex.ts';
 
@@ -35,8 +36,11 @@ export interface Host {
 export interface AdminClient {
   /** One request that costs the same however many hosts there are. A cluster without an entry has no gauges to see. */
   countPools(clusters: readonly string[]): Promise<ReadonlyMap<string, PoolCount>>;
-  /** Each host of these clusters; a cluster without an entry is not known to Envoy. */
-  listHosts(clusters: readonly string[]): Promise<ReadonlyMap<string, readonly Host[]>>;
+  /**
+   * Each host of these clusters; a cluster without an entry is not known to Envoy.
+   * @param maxBytes see {@link maxBytesOfHosts}; by default enough for about 3,000 hosts
+   */
+  listHosts(clusters: readonly string[], maxBytes?: number): Promise<ReadonlyMap<string, readonly Host[]>>;
   /** A runtime key's value in force; null where no layer of Envoy's runtime has it. */
   readRuntime(key: string): Promise<string | null>;
   /** Sets a runtime key until Envoy ends. Takes an `admin_layer` in Envoy's `layered_runtime`. */
@@ -45,60 +49,92 @@ export interface AdminClient {
   close(): void;
 }
 
+/** Four gauges and counters of a cluster, with its name in each. */
+const MAX_STATS_BYTES_PER_CLUSTER = 4 * 1024;
+/** Of every layer of the runtime; beside ours there are Envoy's own flags. */
+const MAX_RUNTIME_BYTES = 1024 * 1024;
+/** `OK`, or one line that says why not. */
+const MAX_POST_BYTES = 16 * 1024;
+/** What comes beside them: braces, circuit breakers, quantiles of histograms. */
+const MAX_OTHER_BYTES = 16 * 1024;
+/** Where nobody knows how many hosts there are. */
+const MAX_HOSTS_BYTES = 2 * 1024 * 1024;
+/** Envoy says about 700 bytes of a host. */
+const MAX_BYTES_PER_HOST = 1_500;
+
+/** What Envoy may say at most of a cluster with so many hosts. */
+export function maxBytesOfHosts(hosts: number): number {
+  return MAX_OTHER_BYTES + hosts * MAX_BYTES_PER_HOST;
+}
+
+/** More entries than of hosts, clusters or gauges there can be. */
+const MAX_ENTRIES = 100_000;
+
+/** Ends with the first wrong entry: to describe each of a million holds up every decision for seconds. */
+function listOf<T>(entry: z.ZodType<T>) {
+  return z.array(z.unknown()).transform((values, context): T[] => {
+    const entries: T[] = [];
+    for (const value of values.length > MAX_ENTRIES ? [undefined] : values) {
+      const result = entry.safeParse(value);
+      if (!result.success) {
+        context.addIssue({ code: 'custom', message: `not a list of at most ${MAX_ENTRIES} such entries` });
+        return z.NEVER;
+      }
+      entries.push(result.data);
+    }
+    return entries;
+  });
+}
+
+/** Any object, of which nothing is looked at but what is asked for. */
+const anyObject = z.custom<Readonly<Record<string, unknown>>>((value) => typeof value === 'object' && value !== null);
+
 const statsAnswer = z.object({
-  stats: z.array(z.object({ name: z.string().optional(), value: z.unknown().optional() })),
+  stats: listOf(z.object({ name: z.string().optional(), value: z.unknown().optional() })),
+});
+
+const hostStatus = z.object({
+  address: z
+    .object({
+      socket_address: z.object({ address: z.string(), port_value: z.number() }).optional(),
+      pipe: z.object({ path: z.string() }).optional(),
+    })
+    .optional(),
+  health_status: anyObject.default({}),
 });
 
 /** What `/clusters?format=json` says, as far as it is read. */
 export const clustersAnswer = z.object({
-  cluster_statuses: z
-    .array(
-      z.object({
-        name: z.string(),
-        host_statuses: z
-          .array(
-            z.object({
-              address: z
-                .object({
-                  socket_address: z.object({ address: z.string(), port_value: z.number() }).optional(),
-                  pipe: z.object({ path: z.string() }).optional(),
-                })
-                .optional(),
-              health_status: z.record(z.string(), z.unknown()).default({}),
-            }),
-          )
-          .default([]),
-      }),
-    )
-    .default([]),
+  cluster_statuses: listOf(z.object({ name: z.string(), host_statuses: listOf(hostStatus).default([]) })).default([]),
 });
 
-const runtimeAnswer = z.object({
-  entries: z.record(z.string(), z.object({ final_value: z.string() })).default({}),
-});
+const runtimeAnswer = z.object({ entries: anyObject.default({}) });
+const runtimeEntry = z.object({ final_value: z.string() });
 
-type HostStatus = z.infer<typeof clustersAnswer>['cluster_statuses'][number]['host_statuses'][number];
+type HostStatus = z.infer<typeof hostStatus>;
 
 /** Talks to one Envoy's admin interface, over one kept-open connection. Each request is given up after `timeoutMs`. */
 export function createAdminClient(admin: Address, timeoutMs: number): AdminClient {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const closing = new AbortController();
 
-  async function ask(method: 'GET' | 'POST', path: string): Promise<HttpAnswer> {
+  async function ask(method: 'GET' | 'POST', path: string, maxBytes: number): Promise<HttpAnswer> {
     try {
-      return await httpRequest(admin, { method, path, timeoutMs, agent, signal: closing.signal });
+      return await httpRequest(admin, { method, path, timeoutMs, maxBytes, agent, signal: closing.signal });
     } catch (error) {
       if (!(error instanceof HttpRequestError)) throw error;
+      if (error.code === 'HTTP_TOO_LONG') {
+        const what = `its answer to ${method} ${pathOf(path)} is longer than the limit of ${formatBytes(maxBytes)}`;
+        throw new AdminError('ADMIN_BAD_ANSWER', what, { cause: error });
+      }
       const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
       throw new AdminError(code, error.message, { cause: error });
     }
   }
 
-  async function getJson<T>(path: string, shape: z.ZodType<T>): Promise<T> {
-    const { status, body } = await ask('GET', path);
-    if (status !== 200) {
-      throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to GET ${path.split('?', 1)[0]}`);
-    }
+  async function getJson<T>(path: string, shape: z.ZodType<T>, maxBytes: number): Promise<T> {
+    const { status, body } = await ask('GET', path, maxBytes);
+    if (status !== 200) throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to GET ${pathOf(path)}`);
     let json: unknown;
     try {
       json = JSON.parse(body);
@@ -118,7 +154,8 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
       const filter = `^cluster\\.(${names})\\.(membership_(healthy|degraded|total)|health_check\\.failure)$`;
       // `usedonly` spares Envoy the most of its work: beside 1,000 other clusters it takes a fifth of the time.
       const path = `/stats?format=json&usedonly&filter=${encodeURIComponent(filter)}`;
-      const answer = await getJson(path, statsAnswer);
+      const maxBytes = MAX_OTHER_BYTES + clusters.length * MAX_STATS_BYTES_PER_CLUSTER;
+      const answer = await getJson(path, statsAnswer, maxBytes);
       const values = new Map<string, number>();
       for (const { name, value } of answer.stats) {
         if (name !== undefined && typeof value === 'number') values.set(name, value);
@@ -136,9 +173,10 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
       return counts;
     },
 
-    async listHosts(clusters) {
+    async listHosts(clusters, maxBytes = MAX_HOSTS_BYTES) {
       const filter = `^(${clusters.map(escapeRegex).join('|')})$`;
-      const answer = await getJson(`/clusters?format=json&filter=${encodeURIComponent(filter)}`, clustersAnswer);
+      const path = `/clusters?format=json&filter=${encodeURIComponent(filter)}`;
+      const answer = await getJson(path, clustersAnswer, maxBytes);
       const wanted = new Set(clusters);
       const hosts = new Map<string, readonly Host[]>();
       for (const { name, host_statuses } of answer.cluster_statuses) {
@@ -148,14 +186,17 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
     },
 
     async readRuntime(key) {
-      const { entries } = await getJson('/runtime?format=json', runtimeAnswer);
-      return entries[key]?.final_value ?? null;
+      const { entries } = await getJson('/runtime?format=json', runtimeAnswer, MAX_RUNTIME_BYTES);
+      const entry = runtimeEntry.optional().safeParse(entries[key]);
+      if (!entry.success) throw new AdminError('ADMIN_BAD_ANSWER', `its runtime has no value of ${key} that is text`);
+      return entry.data?.final_value ?? null;
     },
 
     async writeRuntime(key, value) {
       const { status, body } = await ask(
         'POST',
         `/runtime_modify?${encodeURIComponent(key)}=${encodeURIComponent(value)}`,
+        MAX_POST_BYTES,
       );
       const why = body.split('\n', 1)[0] ?? '';
       if (status === 200 && why === 'OK') return;
@@ -167,6 +208,10 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
       agent.destroy();
     },
   };
+}
+
+function pathOf(pathAndQuery: string): string {
+  return pathAndQuery.replace(/\?.*/s, '');
 }
 
 /** How an Envoy is called in messages: `http://127.0.0.1:9901` or `unix:/path`. */

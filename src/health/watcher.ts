@@ -3,8 +3,17 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
+import { HttpRequestError } from '../http-request.ts';
 import type { Counters } from '../metrics/counters.ts';
-import { type AdminClient, createAdminClient, describeAdmin, type Host, type PoolCount } from './admin-client.ts';
+import {
+  type AdminClient,
+  AdminError,
+  createAdminClient,
+  describeAdmin,
+  type Host,
+  maxBytesOfHosts,
+  type PoolCount,
+} from './admin-client.ts';
 import { FailureAlert } from './alert.ts';
 import { FailureReasons } from './failure-reasons.ts';
 import {
@@ -135,10 +144,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
   async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
-    let hosts: ReadonlyMap<string, readonly Host[]> = new Map();
+    const hosts = new Map<string, readonly Host[]>();
     try {
-      const short = changed.filter((pool) => (pools[watched.indexOf(pool)]?.count.total ?? 0) <= MAX_HOSTS_LISTED);
-      if (short.length > 0) hosts = await client.listHosts(short.map((pool) => pool.cluster));
+      for (const { clusters, servers } of batches(changed.map((pool) => [pool.cluster, totalOf(pool)]))) {
+        for (const [name, of] of await client.listHosts(clusters, maxBytesOfHosts(servers))) hosts.set(name, of);
+      }
     } catch {
       // The numbers are good and already in force; the next failing poll says what is wrong.
     }
@@ -151,6 +161,10 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       const [before, now] = [previous[index], pools[index]];
       if (now !== undefined && changed.includes(pool)) sayPool(pool, now, before === undefined);
     });
+  }
+
+  function totalOf(pool: WatchedPool): number {
+    return pools[watched.indexOf(pool)]?.count.total ?? 0;
   }
 
   function sayPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
@@ -273,9 +287,40 @@ async function countPools(
   const counts = new Map(await client.countPools(watched.map((pool) => pool.cluster)));
   const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
   if (unseen.length > 0) {
-    for (const [cluster, hosts] of await client.listHosts(unseen)) {
+    for (const [cluster, hosts] of await listUncounted(client, unseen)) {
       counts.set(cluster, { up: hosts.filter((host) => host.up).length, total: hosts.length, failedChecks: null });
     }
   }
   return counts;
+}
+
+interface Batch {
+  readonly clusters: string[];
+  servers: number;
+}
+
+/** Asked for together are so many servers at most, for reading an answer holds up every decision. */
+function batches(pools: readonly (readonly [cluster: string, servers: number])[]): readonly Batch[] {
+  const all: Batch[] = [];
+  for (const [cluster, servers] of pools) {
+    if (servers > MAX_HOSTS_LISTED) continue;
+    const last = all.at(-1);
+    const isFull = last === undefined || last.servers + servers > MAX_HOSTS_LISTED;
+    const batch = isFull ? { clusters: [], servers: 0 } : last;
+    if (isFull) all.push(batch);
+    batch.clusters.push(cluster);
+    batch.servers += servers;
+  }
+  return all;
+}
+
+async function listUncounted(client: AdminClient, clusters: readonly string[]) {
+  try {
+    return await client.listHosts(clusters);
+  } catch (error) {
+    const isTooLong = error instanceof AdminError && error.cause instanceof HttpRequestError;
+    if (!isTooLong || error.code !== 'ADMIN_BAD_ANSWER') throw error;
+    const why = `${error.message}; it is asked since Envoy's stats hide the membership gauges of ${clusters.join(', ')}`;
+    throw new AdminError(error.code, `${why}: let its stats_matcher show them`, { cause: error });
+  }
 }

@@ -109,6 +109,55 @@ describe('a poll', () => {
   });
 });
 
+describe('of an answer no more is read than the question can need:', () => {
+  test('of the numbers', async () => {
+    const admin = await startAdmin();
+    admin.mood = 'huge';
+    const { watcher, log } = await createWatcher(admin);
+    await watcher.start();
+    expect(upPools(watcher)).toBe('unknown');
+    expect(log.matching(/cannot read health/)).toEqual([
+      expect.stringMatching(/: its answer to GET \/stats is longer than the limit of 24 KiB$/),
+    ]);
+  });
+
+  test('of the hosts behind them', async () => {
+    const admin = await startAdmin();
+    admin.clustersMood = 'huge';
+    const { watcher } = await watch(admin);
+    expect(watcher.pools().map((pool) => [pool.count.total, pool.hosts.length])).toEqual([
+      [2, 0],
+      [1, 0],
+    ]);
+  });
+
+  test('of the hosts that take the place of hidden numbers, and what to do is said', async () => {
+    const admin = await startAdmin();
+    admin.hidesStats = true;
+    admin.clustersMood = 'huge';
+    const { watcher, log } = await createWatcher(admin);
+    await watcher.start();
+    expect(upPools(watcher)).toBe('unknown');
+    expect(log.matching(/cannot read health/)).toEqual([
+      expect.stringMatching(
+        /GET \/clusters is longer than the limit of 2 MiB; it is asked since .* hide the membership gauges of local_pool, remote_pool: let its stats_matcher show them$/,
+      ),
+    ]);
+  });
+
+  test('of pools that together have many servers, which are asked for one after the other', async () => {
+    const admin = await startAdmin();
+    const many = (count: number) => Array.from({ length: count }, (): HostState => 'up');
+    admin.setPool('local_pool', many(1_000));
+    admin.setPool('remote_pool', many(999));
+    const { watcher } = await watch(admin);
+    await waitUntil(() => watcher.pools().every((pool) => pool.hosts.length === pool.count.total), {
+      what: 'the servers to be named',
+    });
+    expect(admin.requests.filter((path) => path.startsWith('/clusters'))).toHaveLength(2);
+  });
+});
+
 describe.concurrent('the pace:', () => {
   test('a poll waits for the one before, however slow that is', async ({ expect, onTestFinished: after }) => {
     const admin = await startAdmin(undefined, after);

@@ -23,7 +23,9 @@ export type AdminMood =
   /** The connection ends without an answer. */
   | 'closing'
   /** What answers does not speak HTTP. */
-  | 'not http';
+  | 'not http'
+  /** 12 MB of JSON of the right shape, and more cheap entries than anybody could describe. */
+  | 'huge';
 
 /** What Envoy thinks of a host. */
 export type HostState =
@@ -42,6 +44,13 @@ export interface FakeHost {
 }
 
 const DRIP_MS = 10;
+
+let hugeAnswer: Buffer | undefined;
+
+function makeHugeAnswer(): Buffer {
+  return Buffer.from(`{"stats":[${'1,'.repeat(3_000_000)}1],"cluster_statuses":[${'{},'.repeat(2_000_000)}{}]}`);
+}
+
 const ENDPOINTS = ['/stats', '/clusters', '/runtime', '/runtime_modify'];
 
 /** The flags of `HostHealthStatus`, as Envoy writes them: it leaves out what is false. */
@@ -214,6 +223,10 @@ export class FakeAdmin {
         return;
       case 'closing':
         response.destroy();
+        return;
+      case 'huge':
+        hugeAnswer ??= makeHugeAnswer();
+        response.end(hugeAnswer);
         return;
       case 'not http':
         response.socket?.end('SSH-2.0-OpenSSH_9.2\r\n');

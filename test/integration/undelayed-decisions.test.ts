@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { parseAddress } from '../../src/config/address.ts';
+import { startServe } from './cli-process.ts';
+import { ExtProcClient } from './ext-proc-client.ts';
+import { eastFile, type SiteFile, startAdmin, writeSiteFile } from './site.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+/**
+ * What a decision may wait here at most. None of what is done to the sidecar should be felt at all; without its limits
+ * each of these holds it up for much longer, and this machine may be busy.
+ */
+const LONGEST_WAIT_MS = 700;
+
+/** The longest that one of an Envoy's decisions took while something went on, in ms. */
+async function longestWaitDuring(listen: string, during: () => Promise<void>): Promise<number> {
+  const client = new ExtProcClient(parseAddress(listen));
+  onTestFinished(() => client.close());
+  await client.decide({});
+  let isOver = false;
+  let longest = 0;
+  const asking = (async () => {
+    while (!isOver) {
+      const from = performance.now();
+      await client.decide({});
+      longest = Math.max(longest, performance.now() - from);
+      await sleep(5);
+    }
+  })();
+  const done = async () => {
+    await during();
+    isOver = true;
+  };
+  await Promise.all([asking, done()]);
+  return longest;
+}
+
+async function startServing(changes: SiteFile = {}) {
+  const admin = await startAdmin();
+  const file = await eastFile(admin, changes);
+  const path = await writeSiteFile(file);
+  return { admin, path, serve: await startServe(path), listen: String(file.listen), ops: String(file.ops_listen) };
+}
+
+test.each([
+  ['its numbers', 'mood', false],
+  ['its hosts', 'clustersMood', false],
+  ['the hosts that take the place of hidden numbers', 'clustersMood', true],
+] as const)(
+  'a decision does not wait while 12 MB come from the admin interface for %s',
+  async (_, mood, hidesStats) => {
+    const { admin, listen } = await startServing();
+    const longest = await longestWaitDuring(listen, async () => {
+      admin.hidesStats = hidesStats;
+      admin[mood] = 'huge';
+      admin.setPool('local_pool', ['ejected', 'up']);
+      await admin.waitForRequests(8);
+      await sleep(500);
+    });
+    expect(longest).toBeLessThan(LONGEST_WAIT_MS);
+  },
+);
