@@ -56,7 +56,7 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
       changes.error(`the config could not be reloaded: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
-    const count = error.problems.length;
+    const count = error.problems.length + error.more;
     changes.error(
       `the config file is refused and the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`,
     );

@@ -36,6 +36,26 @@ export function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): vo
   });
 }
 
+/** Of all pools together: what follows from a server is made, compared and sent at each reload. */
+export const MAX_SERVERS = 10_000;
+
+interface PoolsWithServers {
+  readonly local_pool: { readonly servers: readonly Address[] };
+  readonly remote_pools: readonly { readonly servers: readonly Address[] }[];
+}
+
+/** An alias writes the same thousands of servers for each pool. */
+export function refuseTooManyServers({ local_pool, remote_pools }: PoolsWithServers, context: z.RefinementCtx): void {
+  let total = local_pool.servers.length;
+  for (const [index, { servers }] of remote_pools.entries()) {
+    total += servers.length;
+    if (total <= MAX_SERVERS) continue;
+    const message = `are too many: all pools together can have at most ${MAX_SERVERS}`;
+    context.addIssue({ code: 'custom', path: ['remote_pools', index, 'servers'], message });
+    return;
+  }
+}
+
 interface Listeners {
   readonly listen: Address;
   readonly ops_listen: Address;

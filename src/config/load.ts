@@ -1,27 +1,39 @@
 import { isUtf8 } from 'node:buffer';
-import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
+import { formatBytes } from '../format-bytes.ts';
 import type { Config } from './config.ts';
-import { ConfigError } from './config-error.ts';
+import { ConfigError, MAX_MISTAKES_TOLD, shorten } from './config-error.ts';
+import { readAtMost } from './read-at-most.ts';
 import { configSchema } from './schema.ts';
 import { whyUnreadable } from './unreadable.ts';
 import { readYaml } from './yaml.ts';
 
+/** Thousands of servers, and little enough that whatever is in it is read in a few seconds. */
+const MAX_FILE_BYTES = 512 * 1024;
+
+/** Of a key, a value or a name. */
+const MAX_QUOTED_LENGTH = 60;
+
 /**
  * Reads and checks a config file.
  * @param needs `rendering`: what only `envoy` needs (servers, envoy.listen) must be there too
- * @throws ConfigError that names every mistake with its line
+ * @throws ConfigError that names the mistakes with their lines
  */
 export async function loadConfig(file: string, needs: 'names' | 'rendering' = 'names'): Promise<Config> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(file);
-  } catch (error) {
-    const mend = { missing: 'name the config file with --config FILE', directory: 'name a YAML file' };
-    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error, mend) }]);
-  }
+  const bytes = await readWhole(file);
   if (!isUtf8(bytes)) throw new ConfigError(file, [{ line: firstLineNotUtf8(bytes), message: 'is not UTF-8 text' }]);
   return parseConfig(bytes.toString(), file, needs);
+}
+
+async function readWhole(file: string): Promise<Buffer> {
+  const { bytes, size } = await readAtMost(file, MAX_FILE_BYTES).catch((error: unknown) => {
+    const mend = { missing: 'name the config file with --config FILE', directory: 'name a YAML file' };
+    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error, mend) }]);
+  });
+  if (size === bytes.length) return bytes;
+  const has = size === null ? 'more than that' : formatBytes(size);
+  const message = `is too large: a config file has at most ${formatBytes(MAX_FILE_BYTES)}, and this is ${has}`;
+  throw new ConfigError(file, [{ line: null, message }]);
 }
 
 /** {@link loadConfig} for a text already read; `file` is only for messages. */
@@ -34,15 +46,15 @@ export function parseConfig(text: string, file: string, needs: 'names' | 'render
       : []
     : result.error.issues.flatMap(describeIssue);
   if (!result.success || problems.length > 0) {
-    throw new ConfigError(
-      file,
-      problems
-        .map(({ path, message }) => ({
-          line: lineOf(path),
-          message: `${path.length === 0 ? 'the file' : formatPath(path)}: ${message}`,
-        }))
-        .sort((a, b) => a.line - b.line),
-    );
+    const told = problems
+      // To find a line takes a search, so only for those that are told.
+      .slice(0, MAX_MISTAKES_TOLD)
+      .map(({ path, message }) => ({
+        line: lineOf(path),
+        message: `${path.length === 0 ? 'the file' : formatPath(path)}: ${message}`,
+      }))
+      .sort((a, b) => a.line - b.line);
+    throw new ConfigError(file, told, problems.length - told.length);
   }
   return result.data;
 }
@@ -83,11 +95,14 @@ function describeIssue(issue: z.core.$ZodIssue): PathProblem[] {
 /** The value as written, where it is short enough to help. */
 function quoteInput(issue: z.core.$ZodIssue): string {
   const { input } = issue;
-  if (typeof input === 'string' || typeof input === 'number' || typeof input === 'boolean') {
-    const quoted = typeof input === 'string' ? JSON.stringify(input) : String(input);
-    return quoted.length > 60 ? `${quoted.slice(0, 57)}…" ` : `${quoted} `;
-  }
-  return '';
+  if (typeof input === 'string') return `${quote(input)} `;
+  return typeof input === 'number' || typeof input === 'boolean' ? `${input} ` : '';
+}
+
+function quote(text: string): string {
+  // Cut before it is quoted, for it may be as long as the file.
+  const quoted = JSON.stringify(text.slice(0, MAX_QUOTED_LENGTH));
+  return quoted.length > MAX_QUOTED_LENGTH ? `${shorten(quoted, MAX_QUOTED_LENGTH - 2)}"` : quoted;
 }
 
 function describeProblem(issue: z.core.$ZodIssue): string {
@@ -128,7 +143,7 @@ function formatPath(path: Path): string {
 }
 
 function formatKey(key: string): string {
-  return /^[\w<-]+$/.test(key) ? key : JSON.stringify(key);
+  return key.length <= MAX_QUOTED_LENGTH && /^[\w<-]+$/.test(key) ? key : quote(key);
 }
 
 function firstLineNotUtf8(bytes: Buffer): number {

@@ -2,10 +2,12 @@ import { z } from 'zod';
 import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
 import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
 import {
+  MAX_SERVERS,
   refuseDuplicates,
   refuseLonelyHopListen,
   refuseLonelySidecarTls,
   refuseSharedListeners,
+  refuseTooManyServers,
   refuseUnsafeListeners,
 } from './conflicts.ts';
 import { parseDurationMs } from './duration.ts';
@@ -13,6 +15,8 @@ import { parseStatusRanges } from './status-ranges.ts';
 
 /** The decision keeps the cookies of a request as bits of a small integer, and a reply for each set of them. */
 const MAX_REMOTE_POOLS = 8;
+
+const MAX_SIDECARS = 100;
 
 /** Names that mean something else where a site's name would stand (the owner of a request without a session). */
 const RESERVED_SITE_NAMES = ['none'];
@@ -31,6 +35,11 @@ function mapping<Shape extends z.ZodRawShape>(shape: Shape, instead?: string) {
 
 function text(pattern: RegExp, what: string) {
   return z.string().regex(pattern, { error: `is not ${what}` });
+}
+
+/** A list whose length is looked at first: to read thousands of entries, and say of each what is wrong, takes long. */
+function listOf<Entry extends z.ZodType>(entry: Entry, most: number, tooMany: string) {
+  return z.array(z.unknown()).max(most, { error: tooMany, abort: true }).pipe(z.array(entry));
 }
 
 /** A string read by a parser whose errors say what to write instead. */
@@ -60,13 +69,17 @@ const cookieName = text(
   /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/,
   "a cookie name: letters, digits and !#$%&'*+-.^_`|~ only (RFC 6265)",
 );
-const cookiePath = text(/^\/[\x21-\x3a\x3c-\x7e]*$/, 'a cookie path: it starts with / and has no space or semicolon');
-const cookieDomain = text(/^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/, 'a cookie domain, such as example.com');
+const cookiePath = text(
+  /^\/[\x21-\x3a\x3c-\x7e]{0,1023}$/,
+  'a cookie path: it starts with / and has no space or semicolon',
+);
+const cookieDomain = text(/^(?=.{1,254}$)\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/, 'a cookie domain, such as example.com');
 const uriPath = text(
-  /^\/[A-Za-z0-9/._~!$&'()*+,;=:@-]*$/,
+  /^\/[A-Za-z0-9/._~!$&'()*+,;=:@-]{0,1023}$/,
   'a path: it starts with / and has no query and no %-escapes',
 );
-const filePath = text(/^\P{Cc}+$/u, 'a file path');
+/** As long as the kernel takes them. */
+const filePath = text(/^\P{Cc}{1,4095}$/u, 'a file path');
 
 /** Whether the config file takes this as a cluster's name. */
 export const isClusterName = (value: string) => clusterName.safeParse(value).success;
@@ -132,7 +145,7 @@ const cookie = z
   );
 
 const minUp = z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' }).default(1);
-const servers = z.array(tcpAddress).default([]);
+const servers = listOf(tcpAddress, MAX_SERVERS, `can have at most ${MAX_SERVERS} servers`).default([]);
 const checkInterval = durationBetween('100ms', '1d').default(1_000);
 
 const checkTimeout = durationBetween('10ms', '1h').default(1_000);
@@ -267,12 +280,15 @@ const envoy = mapping({
   hop_listen_tls: listenTls.nullable().default(null),
   hop_listen_only: z.boolean().default(false),
   default_host: hostHeader.default('localhost'),
-  sidecars: z.array(address).min(1, { error: 'must name at least one sidecar, or be left out' }).optional(),
+  sidecars: listOf(address, MAX_SIDECARS, `can name at most ${MAX_SIDECARS} sidecars`)
+    .refine((sidecars) => sidecars.length > 0, { error: 'must name at least one sidecar, or be left out' })
+    .optional(),
   sidecar_tls: tls.nullable().default(null),
   // Envoy and the command that writes the files may run in different directories.
   secrets_dir: filePath
     .refine((path) => path.startsWith('/'), { error: 'must be absolute, such as /etc/envoy/secrets' })
-    .transform((path) => path.replace(/\/+$/, ''))
+    // One slash after another would be tried as the first of the last ones.
+    .transform((path) => path.replace(/(?<!\/)\/+$/, ''))
     .nullable()
     .default(null),
   version: envoyVersion.default('1.40'),
@@ -293,12 +309,13 @@ export const configSchema = mapping({
   both_cookies: z.enum(['remote', 'local']).default('remote'),
   health: health.prefault({}),
   local_pool: localPool,
-  remote_pools: z
-    .array(remotePool)
-    .min(1, { error: 'must name at least one other site' })
-    .max(MAX_REMOTE_POOLS, { error: `can name at most ${MAX_REMOTE_POOLS} other sites` }),
+  remote_pools: listOf(remotePool, MAX_REMOTE_POOLS, `can name at most ${MAX_REMOTE_POOLS} other sites`).refine(
+    (pools) => pools.length > 0,
+    { error: 'must name at least one other site' },
+  ),
   envoy: envoy.prefault({}),
 })
+  .superRefine(refuseTooManyServers)
   .superRefine(refuseDuplicates)
   .superRefine(refuseSharedListeners)
   .superRefine(refuseUnsafeListeners)

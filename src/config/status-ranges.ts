@@ -1,5 +1,8 @@
 import type { StatusRange } from './config.ts';
 
+/** Every status there is, one by one, is no list that anybody writes. */
+const MAX_LENGTH = 200;
+
 const FORM = 'is not a list of statuses: write 200, 200-399 or 200,204,301-302';
 
 /**
@@ -7,6 +10,7 @@ const FORM = 'is not a list of statuses: write 200, 200-399 or 200,204,301-302';
  * @throws Error whose message says what to write instead.
  */
 export function parseStatusRanges(text: string): readonly StatusRange[] {
+  if (text.length > MAX_LENGTH) throw new Error(FORM);
   return text.split(',').map((part) => {
     const match = /^ *(\d{3})(?:-(\d{3}))? *$/.exec(part);
     const from = Number(match?.[1]);

@@ -1,7 +1,8 @@
 import { watch } from 'node:fs';
-import { readFile, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readAtMost } from './read-at-most.ts';
 
 /** What is still being written is not looked at: the content must be the same for so long. */
 const SETTLE_MS = 100;
@@ -11,6 +12,9 @@ const SETTLE_MS = 100;
  * watch this is all there is.
  */
 const POLL_MS = 2_000;
+
+/** Of a file no more is looked at: it may have become anything. */
+const MAX_BYTES = 1024 * 1024;
 
 export interface WatchFileOptions {
   /** Called when the file has become another one: other bytes, gone, or there again. */
@@ -50,7 +54,10 @@ export async function watchFile(file: string, options: WatchFileOptions): Promis
 
   /** Null where there is nothing to read. */
   async function read(): Promise<Buffer | null> {
-    return await readFile(file).catch(() => null);
+    return await readAtMost(file, MAX_BYTES).then(
+      ({ bytes }) => bytes,
+      () => null,
+    );
   }
 
   async function check(): Promise<void> {

@@ -8,16 +8,34 @@ import {
   isScalar,
   isSeq,
   LineCounter,
+  type Node,
   parseDocument,
+  type Scalar,
   visit,
   type YAMLError,
+  type YAMLMap,
 } from 'yaml';
-import { ConfigError, type ConfigProblem } from './config-error.ts';
+import { ConfigError, type ConfigProblem, shorten } from './config-error.ts';
 
+/** After the first few come only consequences of them. */
 const MAX_SYNTAX_ERRORS = 10;
 
-/** Nothing is read but plain YAML: no tags that change a value, no keys but text. */
-const YAML_OPTIONS = { prettyErrors: false, stringKeys: true, resolveKnownTags: false, logLevel: 'error' } as const;
+/** More than anybody writes; each is looked for among all anchors. */
+const MAX_ALIASES = 100;
+
+const MAX_QUOTED_LENGTH = 60;
+
+/**
+ * Nothing is read but plain YAML: no tags that change a value, no keys but text. Keys that are given twice are looked for
+ * here: the parser compares each with all before it, which takes minutes where there are a hundred thousand.
+ */
+const YAML_OPTIONS = {
+  prettyErrors: false,
+  stringKeys: true,
+  uniqueKeys: false,
+  resolveKnownTags: false,
+  logLevel: 'error',
+} as const;
 
 /** A YAML text as plain values, which still knows on which line each of them stands. */
 export interface YamlFile {
@@ -26,28 +44,46 @@ export interface YamlFile {
   lineOf(path: readonly PropertyKey[]): number;
 }
 
-/** Reads a text that must be one YAML mapping. @throws ConfigError that names every mistake with its line */
+/** Reads a text that must be one YAML mapping. @throws ConfigError that names the mistakes with their lines */
 export function readYaml(text: string, file: string): YamlFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, ...YAML_OPTIONS });
+  const document = parse(text, lines);
   const lineOf = (offset: number): number => lines.linePos(offset).line;
 
   // A warning is a tag or a directive that would be passed over in silence.
-  const syntaxErrors = [...document.errors, ...document.warnings];
-  if (syntaxErrors.length > 0) throw new ConfigError(file, describeSyntaxErrors(syntaxErrors, text, lineOf));
-  const value: unknown = toPlain(document, file, lineOf);
+  const syntaxErrors = describeSyntaxErrors([...document.errors, ...document.warnings], text, lineOf);
+  const { duplicates, aliases, lost } = inspect(document);
+  const mistakes = firstOfEachLine([...syntaxErrors, ...duplicates.map((key) => describeDuplicate(key, text, lineOf))]);
+  if (mistakes.length > 0) throw new ConfigError(file, mistakes);
+  const tooMany = aliases[MAX_ALIASES];
+  if (tooMany !== undefined) {
+    const message = `has ${aliases.length} aliases (*name), and ${MAX_ALIASES} at most are read: write the values out`;
+    throw new ConfigError(file, [{ line: lineOf(offsetOfNode(tooMany)), message }]);
+  }
+  if (lost !== null) {
+    const name = shorten(lost.source, MAX_QUOTED_LENGTH);
+    const message = `not valid YAML: *${name} stands for nothing: there is no &${name} before it`;
+    throw new ConfigError(file, [{ line: lineOf(offsetOfNode(lost)), message }]);
+  }
+  const value: unknown = toPlain(document, file);
   if (!isMap(document.contents)) {
     throw new ConfigError(file, [{ line: 1, message: 'must be a YAML mapping that starts with site: NAME' }]);
   }
   return { value, lineOf: (path) => lineOf(offsetOf(document, path)) };
 }
 
-function toPlain(document: Document, file: string, lineOf: (offset: number) => number): unknown {
-  const lost = aliasWithoutAnchor(document);
-  if (lost !== null) {
-    const message = `not valid YAML: *${lost.source} stands for nothing: there is no &${lost.source} before it`;
-    throw new ConfigError(file, [{ line: lineOf(lost.range?.[0] ?? 0), message }]);
+/** Without the stack traces of the parser's errors, which are most of what a text full of mistakes takes. */
+function parse(text: string, lineCounter: LineCounter): Document {
+  const before = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  try {
+    return parseDocument(text, { lineCounter, ...YAML_OPTIONS });
+  } finally {
+    Error.stackTraceLimit = before;
   }
+}
+
+function toPlain(document: Document, file: string): unknown {
   try {
     return document.toJS();
   } catch {
@@ -56,44 +92,80 @@ function toPlain(document: Document, file: string, lineOf: (offset: number) => n
   }
 }
 
-function aliasWithoutAnchor(document: Document): Alias | null {
+/** What the parser does not look at, or not in a time that the text's length bounds. */
+interface Inspection {
+  /** Keys that stand in their mapping already. */
+  readonly duplicates: readonly Scalar[];
+  readonly aliases: readonly Alias[];
+  /** The first alias without an anchor before it. */
+  readonly lost: Alias | null;
+}
+
+function inspect(document: Document): Inspection {
   const anchors = new Set<string>();
+  const duplicates: Scalar[] = [];
+  const aliases: Alias[] = [];
   let lost: Alias | null = null;
   visit(document, {
     Node(_, node) {
-      if (!isAlias(node)) {
-        if ('anchor' in node && typeof node.anchor === 'string') anchors.add(node.anchor);
-        return undefined;
-      }
-      if (anchors.has(node.source)) return undefined;
-      lost = node;
-      return visit.BREAK;
+      if (isAlias(node)) {
+        aliases.push(node);
+        if (!anchors.has(node.source)) lost ??= node;
+      } else if ('anchor' in node && typeof node.anchor === 'string') anchors.add(node.anchor);
+      if (isMap(node)) addDuplicateKeys(node, duplicates);
     },
   });
-  return lost;
+  return { duplicates, aliases, lost };
 }
 
+function addDuplicateKeys({ items }: YAMLMap, duplicates: Scalar[]): void {
+  const seen = new Set<unknown>();
+  for (const { key } of items) {
+    if (!isScalar(key)) continue;
+    if (seen.has(key.value)) duplicates.push(key);
+    seen.add(key.value);
+  }
+}
+
+function describeDuplicate(key: Scalar, text: string, lineOf: (offset: number) => number): LineProblem {
+  const name = shorten(text.slice(key.range?.[0], key.range?.[1]), MAX_QUOTED_LENGTH);
+  return { line: lineOf(offsetOfNode(key)), message: `not valid YAML: the key ${name} is given twice` };
+}
+
+function offsetOfNode(node: Node): number {
+  return node.range?.[0] ?? 0;
+}
+
+interface LineProblem extends ConfigProblem {
+  readonly line: number;
+}
+
+function firstOfEachLine(problems: readonly LineProblem[]): LineProblem[] {
+  const first = new Map<number, LineProblem>();
+  for (const problem of problems) if (!first.has(problem.line)) first.set(problem.line, problem);
+  return [...first.values()].sort((a, b) => a.line - b.line);
+}
+
+/** The first ones, of each line one. */
 function describeSyntaxErrors(
   errors: readonly YAMLError[],
   text: string,
   lineOf: (offset: number) => number,
-): ConfigProblem[] {
-  const firstOfLine = new Map<number, string>();
+): LineProblem[] {
   // What is never closed is missed at the end, where a blank line would be no help.
   const end = text.trimEnd().length;
-  for (const error of errors) {
+  const described = new Map<number, LineProblem>();
+  for (const error of errors.toSorted((a, b) => a.pos[0] - b.pos[0])) {
     const line = lineOf(Math.min(error.pos[0], end));
-    if (!firstOfLine.has(line)) firstOfLine.set(line, `not valid YAML: ${describeSyntaxError(error, text)}`);
+    if (described.has(line)) continue;
+    described.set(line, { line, message: `not valid YAML: ${describeSyntaxError(error)}` });
+    if (described.size === MAX_SYNTAX_ERRORS) break;
   }
-  const problems = [...firstOfLine].map(([line, message]) => ({ line, message }));
-  // After the first few come only consequences of them.
-  return problems.sort((a, b) => a.line - b.line).slice(0, MAX_SYNTAX_ERRORS);
+  return [...described.values()];
 }
 
-function describeSyntaxError(error: YAMLError, text: string): string {
+function describeSyntaxError(error: YAMLError): string {
   switch (error.code) {
-    case 'DUPLICATE_KEY':
-      return `the key ${/^[^:,}\n]*/.exec(text.slice(error.pos[0]))?.[0].trim()} is given twice`;
     case 'MULTIPLE_DOCS':
       return 'a second document begins here: remove the line --- and what does not belong to this site';
     case 'NON_STRING_KEY':
@@ -101,7 +173,7 @@ function describeSyntaxError(error: YAMLError, text: string): string {
     case 'RESOURCE_EXHAUSTION':
       return 'nested too deeply';
     default:
-      return error.message.split('\n', 1)[0] ?? '';
+      return shorten(error.message.split('\n', 1)[0] ?? '', 3 * MAX_QUOTED_LENGTH);
   }
 }
 

@@ -366,6 +366,33 @@ describe('parseConfig() never throws anything but a ConfigError', () => {
 });
 
 describe('ConfigError', () => {
+  test('tells the first twenty, and how many more there are', () => {
+    const found = (count: number) => Array.from({ length: count }, (_, at) => ({ line: at + 1, message: 'is wrong' }));
+    expect(new ConfigError('f', found(20)).message.split('\n')).toHaveLength(20);
+    expect(new ConfigError('f', found(21)).message.split('\n').at(-1)).toBe('and 1 more mistake');
+    expect(new ConfigError('f', found(30), 5)).toMatchObject({ problems: found(20), more: 15 });
+  });
+
+  test('is short and readable, whatever is in its messages', () => {
+    const message = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 2_000, size: 'max' }),
+      fc.string({ unit: 'grapheme' }),
+    );
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 40 }), (messages) => {
+        const { problems, more } = new ConfigError(
+          'f',
+          messages.map((text) => ({ line: 1, message: text })),
+        );
+        expect(problems.length + more).toBe(messages.length);
+        for (const { message: told } of problems) {
+          expect(told.length).toBeLessThanOrEqual(600);
+          expect(told).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+        }
+      }),
+    );
+  });
+
   test('has a line for each problem, and their code', () => {
     const error = new ConfigError('site.yaml', [
       { line: null, message: 'cannot be read' },
@@ -401,7 +428,11 @@ function expectReadable(error: ConfigError, file: string): void {
     expect(line).toBeGreaterThanOrEqual(1);
     expect(message).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]| {4}at |undefined|\[object|Invalid input|YAML\.|call stack/u);
   }
-  expect(error.message.split('\n')).toEqual(error.problems.map(({ line, message }) => `${file}:${line}: ${message}`));
+  const told = error.problems.map(({ line, message }) => `${file}:${line}: ${message}`);
+  const more = error.more === 0 ? [] : [`and ${error.more} more ${error.more === 1 ? 'mistake' : 'mistakes'}`];
+  expect(error.message.split('\n')).toEqual([...told, ...more]);
+  expect(error.problems.length).toBeLessThanOrEqual(20);
+  for (const { message } of error.problems) expect(message.length).toBeLessThanOrEqual(600);
 }
 
 /** The `# expect: LINE: PART OF THE MESSAGE` lines that a file starts with. */
