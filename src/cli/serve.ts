@@ -4,6 +4,7 @@ import { type Address, formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { listenersOf, whyUnsafe } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
+import { loadConfigInWorker } from '../config/load-in-worker.ts';
 import { type FileWatch, watchFile } from '../config/watch-file.ts';
 import { createLogger } from '../logger.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
@@ -22,19 +23,20 @@ export interface ServeOptions {
 /** Runs the sidecar until the context's signal. */
 export async function serve(options: ServeOptions, context: CliContext): Promise<void> {
   const logger = await loggerFor(context);
-  const read = () => readConfig(options);
+  const { signal } = context;
   let sidecar: Sidecar | null = null;
   let isReloadDue = false;
   const reload = () => {
     if (sidecar === null) isReloadDue = true;
-    else void sidecar.reload(read);
+    // In a thread of its own, for decisions go on meanwhile.
+    else void sidecar.reload(() => readConfig(options, (file) => loadConfigInWorker(file, { signal })));
   };
   context.hangups.addEventListener('hangup', reload);
   const watching = options.watch ? await watchConfig(options.configFile, reload, logger) : null;
   try {
-    sidecar = await startSidecar(await read(), logger);
+    sidecar = await startSidecar(await readConfig(options, loadConfig), logger);
     if (isReloadDue) reload();
-    if (!context.signal.aborted) await once(context.signal, 'abort');
+    if (!signal.aborted) await once(signal, 'abort');
     logger.info('stopping: calls in flight are let end');
     watching?.close();
     await sidecar.close();
@@ -44,8 +46,11 @@ export async function serve(options: ServeOptions, context: CliContext): Promise
   }
 }
 
-async function readConfig({ configFile, listen, opsListen }: ServeOptions): Promise<Config> {
-  const file = await loadConfig(configFile);
+async function readConfig(
+  { configFile, listen, opsListen }: ServeOptions,
+  load: (file: string) => Promise<Config>,
+): Promise<Config> {
+  const file = await load(configFile);
   const config = { ...file, listen: listen ?? file.listen, opsListen: opsListen ?? file.opsListen };
   // Of those from the file it is known.
   for (const listener of listenersOf(config)) {

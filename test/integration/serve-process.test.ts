@@ -350,8 +350,15 @@ test.each(['a TCP port', 'a Unix socket'])(
         ? []
         : ['read', 'write'].map((what) => `--allow-fs-${what}=${whole(`${directory}/`)}`)),
     ];
-    await startServe(configFile, { nodeArgs });
+    const serve = await startServe(configFile, { nodeArgs: [...nodeArgs, '--allow-worker'] });
     const reply = await clientOf(String(file.listen)).decide({ cookie: `${WEST_COOKIE}=1` });
     expect(reply.decision).toBe('forward');
+    serve.signal('SIGHUP');
+    await serve.waitForLine(/config reloaded: nothing changed/);
+    await serve.stop('SIGTERM');
+
+    const without = await startServe(configFile, { nodeArgs });
+    without.signal('SIGHUP');
+    await without.waitForLine(/lets no thread be started: add --allow-worker: the old config stays/);
   },
 );

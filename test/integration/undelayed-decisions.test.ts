@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { parseAddress } from '../../src/config/address.ts';
+import { HOSTILE_CONFIGS } from '../support/hostile-configs.ts';
 import { startServe } from './cli-process.ts';
 import { ExtProcClient } from './ext-proc-client.ts';
 import { eastFile, type SiteFile, startAdmin, writeSiteFile } from './site.ts';
@@ -59,5 +61,22 @@ test.each([
       await sleep(500);
     });
     expect(longest).toBeLessThan(LONGEST_WAIT_MS);
+  },
+);
+
+test.each(['10,000 unknown keys', '50,000 aliases', '500,000 commas', '8 pools with the same 9,000 servers'])(
+  'a decision does not wait while a config file of %s is read, and the log stays short',
+  async (what) => {
+    const { path, serve, listen } = await startServing();
+    const from = serve.lines.length;
+    const longest = await longestWaitDuring(listen, async () => {
+      await writeFile(path, HOSTILE_CONFIGS[what] ?? '');
+      serve.signal('SIGHUP');
+      await serve.waitForLine(/the old config stays/);
+    });
+    expect(longest).toBeLessThan(LONGEST_WAIT_MS);
+    const logged = serve.lines.slice(from);
+    expect(logged.length).toBeLessThanOrEqual(25);
+    expect(logged.join('\n').length).toBeLessThan(25_000);
   },
 );
