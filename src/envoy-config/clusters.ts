@@ -1,6 +1,7 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
 import type { Config, EnvoyConfig, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
+import { MAX_CALLS_OF_CONNECTION } from '../ext-proc/max-calls.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
 import { HOP_HEADER, REFUSED_HEADER, STEERING_HEADERS } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
@@ -206,7 +207,7 @@ function sidecarCluster({ sidecars, sidecarTls, secretsDir, version }: EnvoyConf
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': typed(
         'envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-        { explicit_http_config: { http2_protocol_options: {} } },
+        { explicit_http_config: { http2_protocol_options: { max_concurrent_streams: MAX_CALLS_OF_CONNECTION } } },
       ),
     },
     ...(sidecarTls === null ? {} : { transport_socket: upstreamTls(SIDECAR_CLUSTER, sidecarTls, secretsDir, ['h2']) }),

@@ -15,6 +15,7 @@ import { serveGrpcCall } from './grpc-call.ts';
 import { createHttp2Calls, isPlainCall } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import { isExtProcStream, takeStreams, watchSessions } from './http2-sessions.ts';
+import { MAX_CALLS_OF_CONNECTION } from './max-calls.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
@@ -63,7 +64,11 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   const onError = (error: unknown) => logger.error({ err: error }, 'a decision failed unexpectedly');
   // grpc-js prints lines of its own beside the log; what matters of them comes as errors as well.
   setLogVerbosity(logVerbosity.NONE);
-  const server = new Server({ 'grpc.enable_channelz': 0, 'grpc.max_receive_message_length': MAX_OTHER_MESSAGE_BYTES });
+  const server = new Server({
+    'grpc.enable_channelz': 0,
+    'grpc.max_receive_message_length': MAX_OTHER_MESSAGE_BYTES,
+    'grpc.max_concurrent_streams': MAX_CALLS_OF_CONNECTION,
+  });
   const allowance = raiseResetAllowance(server);
   if (allowance === 'hidden by grpc-js') logger.warn(resetAdvice(allowance));
   server.addService(service.definition, {

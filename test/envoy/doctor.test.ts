@@ -325,7 +325,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['HTTP/2: wrong', 'health check: wrong'],
     says: /does not speak HTTP\/2/,
-    mend: /http2_protocol_options: \{\}/,
+    mend: /http2_protocol_options:\n *max_concurrent_streams: 100/,
   },
   {
     name: 'the idlest sidecar gets the request',

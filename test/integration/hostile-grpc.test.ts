@@ -9,6 +9,7 @@ import { formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { Connections } from '../../src/ext-proc/connections.ts';
+import { MAX_CALLS_OF_CONNECTION } from '../../src/ext-proc/max-calls.ts';
 import { startSidecar } from '../../src/sidecar.ts';
 import { startServe } from './cli-process.ts';
 import { EXT_PROC, ExtProcClient, grpcFrame, requestHeaders } from './ext-proc-client.ts';
@@ -123,14 +124,14 @@ describe('others keep their answers while a client', () => {
   test('opens 12,000 calls and never uses them: old ones make room, and that is said once', async () => {
     const east = await startEast();
     let closed = 0;
-    for (let connection = 0; connection < 4; connection++) {
+    for (let connection = 0; connection < 120; connection++) {
       const session = openSession(east);
-      await once(session, 'connect');
-      for (let count = 0; count < 3_000; count++) openStream(session).on('close', () => closed++);
+      await once(session, 'remoteSettings');
+      for (let count = 0; count < MAX_CALLS_OF_CONNECTION; count++) openStream(session).on('close', () => closed++);
       // So that they do not all wait in this process.
       await new Promise((resolve) => session.ping(resolve));
-      await expectServed(east);
     }
+    await expectServed(east);
     await waitUntil(() => closed >= 2_000, { what: '2,000 calls to be broken off' });
     expect(closed).toBeLessThan(4_000);
     expect(east.log.matching(/too many calls are open/)).toHaveLength(1);
@@ -139,15 +140,49 @@ describe('others keep their answers while a client', () => {
 
   test('opens 3,000 watches of health', async () => {
     const east = await startEast();
-    const session = openSession(east);
-    await once(session, 'connect');
     let closed = 0;
-    for (let count = 0; count < 3_000; count++) {
-      const stream = openStream(session, { ':path': '/grpc.health.v1.Health/Watch' });
-      stream.on('close', () => closed++);
-      stream.end(Buffer.alloc(5));
+    for (let connection = 0; connection < 30; connection++) {
+      const session = openSession(east);
+      await once(session, 'remoteSettings');
+      for (let count = 0; count < MAX_CALLS_OF_CONNECTION; count++) {
+        const stream = openStream(session, { ':path': '/grpc.health.v1.Health/Watch' });
+        stream.on('close', () => closed++);
+        stream.end(Buffer.alloc(5));
+      }
     }
     await waitUntil(() => closed >= 2_000, { what: 'old ones to be broken off' });
+    await expectServed(east);
+  });
+
+  test('opens more calls on one connection than may be open at once: the others are refused', async () => {
+    const east = await startEast();
+    const session = openSession(east);
+    const [settings] = await once(session, 'remoteSettings');
+    expect(settings).toMatchObject({ maxConcurrentStreams: MAX_CALLS_OF_CONNECTION });
+
+    // By hand, for Node's own client keeps to it.
+    const socket = connectTo(east);
+    const literal = (text: string) => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+    const fields = Object.entries({ ...CALL, ':scheme': 'http', ':authority': 'east' }).sort();
+    const block = Buffer.concat(
+      fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(String(value))]),
+    );
+    const headers = Array.from({ length: 3 * MAX_CALLS_OF_CONNECTION }, (_, index) => {
+      return Buffer.concat([Buffer.from([0, 0, block.length, 1, 4, 0, 0, 0, 0]), block]).fill(
+        Buffer.from([0, 0, (2 * index + 1) >> 8, (2 * index + 1) & 255]),
+        5,
+        9,
+      );
+    });
+    let received = Buffer.alloc(0);
+    socket.on('data', (part: Buffer) => {
+      received = Buffer.concat([received, part]);
+    });
+    socket.write(Buffer.concat([PREFACE, NO_SETTINGS, ...headers]));
+    const refused = () => resetCodes(received).length;
+    await waitUntil(() => refused() >= 2 * MAX_CALLS_OF_CONNECTION, { what: 'the others to be refused' });
+    expect(new Set(resetCodes(received))).toEqual(new Set([constants.NGHTTP2_REFUSED_STREAM]));
+    expect(refused()).toBe(2 * MAX_CALLS_OF_CONNECTION);
     await expectServed(east);
   });
 
@@ -326,6 +361,15 @@ describe('one connection more than there may be', () => {
     connections.endAll();
   });
 });
+
+/** Of each RST_STREAM frame among these bytes. */
+function resetCodes(bytes: Buffer): number[] {
+  const codes: number[] = [];
+  for (let at = 0; at + 9 + 4 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
+    if (bytes[at + 3] === 3) codes.push(bytes.readUInt32BE(at + 9));
+  }
+  return codes;
+}
 
 async function residentMb(pid: number | undefined): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');

@@ -1,3 +1,4 @@
+import { MAX_CALLS_OF_CONNECTION } from '../../ext-proc/max-calls.ts';
 import { EXT_PROC_SERVICE } from '../../ext-proc/service-name.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
 import { HTTP_PROTOCOL_OPTIONS, UPSTREAM_TLS } from '../extension-types.ts';
@@ -75,13 +76,15 @@ function http2({ snapshot, expected }: Facts, cluster: string): Verdict {
   const options = entriesAt(settings, 'typed_extension_protocol_options').find(
     ([, value]) => typeOf(value) === HTTP_PROTOCOL_OPTIONS,
   )?.[1];
-  const isHttp2 =
-    at(options, 'explicit_http_config', 'http2_protocol_options') !== undefined ||
-    at(settings, 'http2_protocol_options') !== undefined;
-  if (isHttp2) return ok(`${cluster} speaks HTTP/2`);
-  return wrong(
-    `${cluster} does not speak HTTP/2, and so no gRPC`,
-    yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options')),
+  const http2Options =
+    at(options, 'explicit_http_config', 'http2_protocol_options') ?? at(settings, 'http2_protocol_options');
+  const mend = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options'));
+  if (http2Options === undefined) return wrong(`${cluster} does not speak HTTP/2, and so no gRPC`, mend);
+  const most = at(http2Options, 'max_concurrent_streams');
+  if (typeof most === 'number' && most <= MAX_CALLS_OF_CONNECTION) return ok(`${cluster} speaks HTTP/2`);
+  return warn(
+    `${cluster} may open more than ${MAX_CALLS_OF_CONNECTION} streams on a new connection: in a burst the sidecar refuses the others, and they go on undecided`,
+    mend,
   );
 }
 
