@@ -5,6 +5,9 @@ import type { DurationHistogram } from './duration-histogram.ts';
 
 const PREFIX = 'site_persistence_';
 
+/** To make the text takes a millisecond and more, in which nothing is decided; nobody scrapes more often. */
+const TEXT_LASTS_MS = 1_000;
+
 export interface MetricsOptions {
   readonly counters: Counters;
   readonly state: () => SiteStateReport;
@@ -21,7 +24,7 @@ export interface ExpiringCertificates {
 
 export interface Metrics {
   readonly contentType: string;
-  /** What `/metrics` answers, in the text format of Prometheus. */
+  /** What `/metrics` answers, in the text format of Prometheus: as it is, or as it was up to a second ago. */
   text(): Promise<string>;
 }
 
@@ -39,11 +42,17 @@ export function createMetrics({ counters, state, certificates, version }: Metric
   addCertificates(own, certificates);
   addProgram(own, counters, seen, version);
   const all = Registry.merge([own, processRegistry()]);
+  const makeText = async () => {
+    seen.state = state();
+    return [await all.metrics(), ...histogramTexts(counters)].join('\n');
+  };
+  let made: { readonly text: Promise<string>; readonly atMs: number } | null = null;
   return {
     contentType: all.contentType,
     async text() {
-      seen.state = state();
-      return [await all.metrics(), ...histogramTexts(counters)].join('\n');
+      const nowMs = performance.now();
+      if (made === null || nowMs - made.atMs >= TEXT_LASTS_MS) made = { text: makeText(), atMs: nowMs };
+      return await made.text;
     },
   };
 }

@@ -4,13 +4,16 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { type Address, isLoopback } from '../config/address.ts';
 import type { SocketConfig } from '../config/config.ts';
+import { Connections } from '../ext-proc/connections.ts';
 import { listen } from '../listen.ts';
+import { createLogLimit } from '../log-limit.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import type { ServerTls } from '../tls/server-tls.ts';
 import { type Drain, parseDrainMs } from './drain.ts';
 import { type EventStreams, MAX_EVENT_STREAMS } from './event-streams.ts';
 import { readPageFiles } from './page-files.ts';
 import { type Reach, whyRefused } from './request-guard.ts';
+import { type Answer, RequestQueue } from './request-queue.ts';
 import type { SiteStateReport } from './state.ts';
 
 export interface OpsServerOptions {
@@ -28,6 +31,9 @@ export interface OpsServerOptions {
 export interface OpsServer {
   close(): Promise<void>;
 }
+
+/** Every event stream, and for each a scraper, a probe and an operator. */
+const MAX_CONNECTIONS = 128;
 
 /** Nothing from elsewhere, nothing inline, no frame around it, and no HTML made of text by a script. */
 const PAGE_POLICY = [
@@ -59,20 +65,23 @@ const ROUTES = 'GET /, /metrics, /livez, /readyz, /api/state and /events, POST /
 export async function startOpsServer(options: OpsServerOptions): Promise<OpsServer> {
   const { listen: address, socket, tls, logger, events } = options;
   const answer = createAnswer(options);
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+  const queue = new RequestQueue(async (request, response) => {
     request.resume();
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    answer(request, response).catch((error: unknown) => {
+    try {
+      await answer(request, response);
+    } catch (error) {
       logger.error({ err: error }, `the ops listener could not answer ${request.method} ${request.url}`);
       response.destroy();
-    });
+    }
+  });
+  const connections = new Connections(MAX_CONNECTIONS, warnCrowded(logger));
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    connections.preferToKeep(request.socket);
+    queue.add(request, response);
   };
   const server = tls === null ? createServer(onRequest) : createOverTls(tls, onRequest);
-  const connections = new Set<Socket>();
-  server.on('connection', (connection: Socket) => {
-    connections.add(connection);
-    connection.once('close', () => connections.delete(connection));
-  });
+  server.on('connection', (connection: Socket) => connections.add(connection));
   await listen(server, { key: 'ops_listen', address, socket });
   return {
     async close() {
@@ -80,7 +89,7 @@ export async function startOpsServer(options: OpsServerOptions): Promise<OpsServ
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         // Node's closeAllConnections() would leave those in the middle of a handshake.
-        for (const connection of connections) connection.destroy();
+        connections.endAll();
       });
     },
   };
@@ -92,7 +101,16 @@ function createOverTls(tls: ServerTls, onRequest: (request: IncomingMessage, res
   return server;
 }
 
-type Answer = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+function warnCrowded(logger: Logger): () => void {
+  const mayLog = createLogLimit({
+    lines: 1,
+    perMs: 60_000,
+    onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more connections of the ops listener were closed`),
+  });
+  return () => {
+    if (mayLog()) logger.warn('too many connections to the ops listener are open: one was closed; who reaches it?');
+  };
+}
 
 function createAnswer(options: OpsServerOptions): Answer {
   const { drain, state, metrics, events } = options;

@@ -19,9 +19,9 @@ afterAll(async () => await lab?.close());
 
 /** What is counted from now on, as `decision owner`. */
 async function decisionsFromNow(site: SiteLab): Promise<() => Promise<Record<string, number>>> {
-  const before = (await Scrape.of(site.opsUrl)).decisions();
+  const before = (await Scrape.fresh(site.opsUrl)).decisions();
   return async () => {
-    const now = (await Scrape.of(site.opsUrl)).decisions();
+    const now = (await Scrape.fresh(site.opsUrl)).decisions();
     const more = Object.entries(now).map(([key, value]) => [key, value - (before[key] ?? 0)] as const);
     return Object.fromEntries(more.filter(([, value]) => value > 0));
   };
@@ -86,7 +86,7 @@ test('under load each decision is counted by kind and owner as the clients saw i
     },
   ]);
   for (const site of lab.sites) {
-    const scrape = await Scrape.of(site.opsUrl);
+    const scrape = await Scrape.fresh(site.opsUrl);
     expect(scrape.value('decision_duration_seconds_count')).toBe(scrape.decisionCount);
     expect(scrape.value('streams_total', { end: 'complete' })).toBe(scrape.decisionCount);
     expect(scrape.value('streams_total', { end: 'reset' })).toBe(0);
@@ -117,7 +117,7 @@ test('sessions whose site is down are counted where they are sent on, and where 
   for (let count = 0; count < 3; count++) await ask(lab.west);
   expect(await east?.()).toEqual({ 'adopt west': 8 });
   expect(await west?.()).toEqual({ 'failover west': 3 });
-  const scrape = await Scrape.of(lab.east.opsUrl);
+  const scrape = await Scrape.fresh(lab.east.opsUrl);
   expect(scrape.value('streams_total', { end: 'complete' })).toBe(scrape.decisionCount);
 });
 

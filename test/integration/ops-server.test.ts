@@ -12,6 +12,7 @@ import { MAX_EVENT_STREAMS } from '../../src/ops/event-streams.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
 import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
 import type { FakeAdmin, HostState } from '../support/fake-admin.ts';
+import { sendBytesToTheEnd } from '../support/raw-http.ts';
 import { Scrape } from '../support/scrape.ts';
 import { EXT_PROC, ExtProcClient, grpcFrame, requestHeaders } from './ext-proc-client.ts';
 import { configOf, EAST_COOKIE, eastFile, type SiteFile, startAdmin, TestLog, WEST_COOKIE } from './site.ts';
@@ -39,6 +40,9 @@ async function startEast(changes: SiteFile = {}, prepare: (admin: FakeAdmin) => 
   onTestFinished(() => client.close());
   return { admin, config, url: `http://${formatAddress(config.opsListen)}`, client, sidecar };
 }
+
+const GET = (path: string, connection = 'keep-alive') =>
+  `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: ${connection}\r\n\r\n`;
 
 interface OpsAnswer {
   readonly status: number | undefined;
@@ -163,7 +167,7 @@ describe('the metrics', () => {
       what: 'health to be unknown',
     });
     await east.client.decide({ cookie: `${EAST_COOKIE}=1` });
-    const ill = await Scrape.of(east.url);
+    const ill = await Scrape.fresh(east.url);
     expect(ill.value('polls_total', { result: 'error' })).toBeGreaterThan(0);
     expect(ill.value('last_good_poll_age_seconds')).toBeGreaterThan(0.5);
     expect([ill.value('pool_up', local), ill.value('pool_servers', local)]).toEqual([0, 2]);
@@ -190,7 +194,7 @@ describe('the metrics', () => {
     const east = await startEast();
     expect((await Scrape.of(east.url)).value('draining')).toBe(0);
     await ask(east.config.opsListen, '/drain', {}, 'POST');
-    const scrape = await Scrape.of(east.url);
+    const scrape = await Scrape.fresh(east.url);
     expect(scrape.value('draining')).toBe(1);
     expect(scrape.value('config_reloads_total', { result: 'refused' })).toBe(0);
     expect([...scrape.series.keys()]).toEqual(
@@ -240,7 +244,7 @@ describe('the metrics', () => {
       ),
     );
     await east.client.decide({ ':path': '/local_pool_status' });
-    const after = await Scrape.of(east.url);
+    const after = await Scrape.fresh(east.url);
     expect(after.decisionCount).toBe(cookies.length + 1);
     expect([...after.series.keys()].filter(isOwn)).toEqual(before);
   });
@@ -403,6 +407,49 @@ describe('the events', () => {
     await east.sidecar.close();
     await ended;
     expect(performance.now() - from).toBeLessThan(500);
+  });
+});
+
+describe('a client that asks as fast as it can', () => {
+  test('gets the same text of the metrics for a second', async () => {
+    const east = await startEast();
+    const texts = await Promise.all(
+      Array.from({ length: 50 }, async () => (await ask(east.config.opsListen, '/metrics')).body),
+    );
+    expect(new Set(texts).size).toBeLessThanOrEqual(2);
+  });
+
+  test('may send some requests ahead, and is answered in their order', async () => {
+    const east = await startEast();
+    const { heads } = await sendBytesToTheEnd(
+      east.url,
+      `${GET('/livez').repeat(3)}${GET('/nothing')}${GET('/readyz', 'close')}`,
+    );
+    expect(heads.map((head) => head.slice(9, 12))).toEqual(['200', '200', '200', '404', '200']);
+  });
+
+  test('loses its connection when it sends many ahead, and others are answered meanwhile', async () => {
+    const east = await startEast();
+    const { heads } = await sendBytesToTheEnd(east.url, GET('/livez').repeat(10_000));
+    expect(heads.length).toBeLessThan(10);
+    expect(await probe(east, '/livez')).toBe('200 ok');
+  });
+
+  test('opens many connections and says nothing: that of an operator is not closed for them', async () => {
+    const east = await startEast();
+    const reader = new EventReader(await openEvents(east));
+    await waitUntil(() => reader.names.includes('state'), { what: 'the state' });
+    let closed = 0;
+    for (let opened = 0; opened < 150; opened++) {
+      const socket = connect(Number(new URL(east.url).port), '127.0.0.1');
+      onTestFinished(() => void socket.destroy());
+      socket.on('error', () => {});
+      socket.on('close', () => closed++);
+      await once(socket, 'connect');
+    }
+    await waitUntil(() => closed >= 150 - 128 + 1, { what: 'old connections to be closed' });
+    expect(await probe(east, '/livez')).toBe('200 ok');
+    expect(reader.response.closed).toBe(false);
   });
 });
 

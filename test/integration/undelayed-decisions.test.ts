@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
@@ -78,5 +79,33 @@ test.each(['10,000 unknown keys', '50,000 aliases', '500,000 commas', '8 pools w
     const logged = serve.lines.slice(from);
     expect(logged.length).toBeLessThanOrEqual(25);
     expect(logged.join('\n').length).toBeLessThan(25_000);
+  },
+);
+
+/** Sends these bytes again and again, as fast as they are taken, in a process of its own, over new connections where one ends. */
+const FLOOD = `
+  const { connect } = require('node:net');
+  const [port, text] = [Number(process.argv[1]), Buffer.from(process.argv[2].repeat(1000))];
+  const begin = () => {
+    const socket = connect(port, '127.0.0.1');
+    const send = () => !socket.destroyed && (socket.write(text) ? setImmediate(send) : socket.once('drain', send));
+    socket.resume().on('error', () => {}).on('close', () => setTimeout(begin, 1));
+    send();
+  };
+  begin();
+`;
+
+test.each(['/metrics', '/api/state', '/'])(
+  'a decision does not wait while a client asks for %s without a pause',
+  async (path) => {
+    const { listen, ops } = await startServing();
+    const longest = await longestWaitDuring(listen, async () => {
+      const request = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
+      const flood = spawn(process.execPath, ['-e', FLOOD, ops.split(':')[1] ?? '', request], { stdio: 'inherit' });
+      onTestFinished(() => void flood.kill('SIGKILL'));
+      await sleep(3_000);
+      flood.kill('SIGKILL');
+    });
+    expect(longest).toBeLessThan(LONGEST_WAIT_MS);
   },
 );

@@ -1,6 +1,7 @@
 import { get } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { urlToHttpOptions } from 'node:url';
+import { waitUntil } from '../../lab/wait-until.ts';
 
 const SERIES = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/;
 
@@ -21,19 +22,26 @@ export class Scrape {
     }
   }
 
-  /** @param ops the ops listener, such as `http://127.0.0.1:9003` or `unix:/run/ops.sock` */
+  /**
+   * The metrics as they are, or were up to a second ago.
+   * @param ops the ops listener, such as `http://127.0.0.1:9003` or `unix:/run/ops.sock`
+   */
   static async of(ops: string): Promise<Scrape> {
-    const target = ops.startsWith('unix:') ? { socketPath: ops.slice('unix:'.length) } : urlToHttpOptions(new URL(ops));
-    return await new Promise((resolve, reject) => {
-      const request = get({ ...target, path: '/metrics', timeout: 5_000 }, (answer) => {
-        void text(answer).then((body) => {
-          if (answer.statusCode === 200) resolve(new Scrape(body));
-          else reject(new Error(`/metrics answered ${answer.statusCode}`));
-        }, reject);
-      });
-      request.on('timeout', () => request.destroy(new Error('/metrics did not answer in time')));
-      request.on('error', reject);
-    });
+    return new Scrape(await textOf(ops));
+  }
+
+  /** The metrics with all that was counted before this call: of a text that is made after it. */
+  static async fresh(ops: string): Promise<Scrape> {
+    const before = await textOf(ops);
+    let now = before;
+    await waitUntil(
+      async () => {
+        now = await textOf(ops);
+        return now !== before;
+      },
+      { what: 'new metrics' },
+    );
+    return new Scrape(now);
   }
 
   /** A series of this program. @throws Error where there is none */
@@ -68,4 +76,18 @@ export class Scrape {
 
 function keyOf(name: string, labels: string): string {
   return labels === '' ? name : `${name}{${labels}}`;
+}
+
+async function textOf(ops: string): Promise<string> {
+  const target = ops.startsWith('unix:') ? { socketPath: ops.slice('unix:'.length) } : urlToHttpOptions(new URL(ops));
+  return await new Promise((resolve, reject) => {
+    const request = get({ ...target, path: '/metrics', timeout: 5_000 }, (answer) => {
+      void text(answer).then((body) => {
+        if (answer.statusCode === 200) resolve(body);
+        else reject(new Error(`/metrics answered ${answer.statusCode}`));
+      }, reject);
+    });
+    request.on('timeout', () => request.destroy(new Error('/metrics did not answer in time')));
+    request.on('error', reject);
+  });
 }
