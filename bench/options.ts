@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { NODE_ARGS } from '../lab/site-processes.ts';
 import { CONTESTANTS } from './contestants.ts';
 import type { Session } from './measure.ts';
 
@@ -42,7 +43,7 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--workers <n>', "the proxy's workers", wholeNumber, 1)
     .option('--session <whose>', 'sessions of this site (own) or of the other (other)', oneOf(['own', 'other']), 'own')
     .option('--node <path>', 'the Node that runs the sidecar', process.execPath)
-    .option('--node-args <flags>', 'flags for that Node, such as "--max-semi-space-size=8"', words, [])
+    .option('--node-args <flags>', 'flags for that Node, such as "--max-semi-space-size=8"', words, [...NODE_ARGS])
     .option('--baseline <main.js>', 'another build of site-persistence as one more contestant')
     .option(
       '--out <file>',

@@ -8,6 +8,9 @@ const ROOT = repositoryRoot();
 const APP_SERVER = `${ROOT}/build/lab/app-server-main.js`;
 export const CLI = `${ROOT}/dist/main.js`;
 
+/** How the image and the command `site-persistence` start Node. */
+export const NODE_ARGS = ['--max-semi-space-size=4', '--max-old-space-size=512'] as const;
+
 /** Starts one server of the application and waits until it listens. */
 export async function startAppServer(
   options: { readonly site: string; readonly server: string; readonly port: number } & OnLine,
@@ -38,7 +41,7 @@ export async function startSidecarProcess(
   const child = new ManagedProcess({
     name: `${site} sidecar`,
     command: node,
-    args: [CLI, 'serve', '--config', configFile, ...args],
+    args: [...NODE_ARGS, CLI, 'serve', '--config', configFile, ...args],
     ...rest,
   });
   await child.waitForLine(/deciding on/);

@@ -3,7 +3,6 @@ import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { ListenError } from '../listen.ts';
 import { packageVersion } from '../package-version.ts';
-import { keepHeapSmall } from '../small-heap.ts';
 import { CertificateError } from '../tls/certificates.ts';
 import { CommandFailed } from './command-failed.ts';
 import type { OpsTarget } from './ops.ts';
@@ -65,8 +64,6 @@ listens takes a restart. Certificates are read again whenever their files change
 LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which logs decisions.`,
     )
     .action(async (options: { config: string; listen?: string; opsListen?: string; watch?: boolean }) => {
-      // Before there is more in the heap.
-      keepHeapSmall();
       const { serve } = await import('./serve.ts');
       await serve(
         {

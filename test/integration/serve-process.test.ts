@@ -1,17 +1,25 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { ManagedProcess } from '../../lab/managed-process.ts';
-import { CLI } from '../../lab/site-processes.ts';
+import { ManagedProcess } from '../../lab/managed-process.ts';
+import { CLI, NODE_ARGS } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { parseAddress } from '../../src/config/address.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
 import type { FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { linesOf, runCli, STACK_LINE, startServe } from './cli-process.ts';
-import { ExtProcClient, type ExtProcStream, requestHeaders, responseHeaders } from './ext-proc-client.ts';
+import {
+  EXT_PROC,
+  ExtProcClient,
+  type ExtProcStream,
+  grpcFrame,
+  requestHeaders,
+  responseHeaders,
+} from './ext-proc-client.ts';
 import {
   eastFile,
   parseLogLine,
@@ -362,3 +370,55 @@ test.each(['a TCP port', 'a Unix socket'])(
     await without.waitForLine(/lets no thread be started: add --allow-worker: the old config stays/);
   },
 );
+
+describe('memory', () => {
+  test('stays below 150 MB at full load, started as the command is', async () => {
+    const file = await eastFile(await startAdmin());
+    const serve = new ManagedProcess({
+      name: 'serve',
+      command: CLI,
+      args: ['serve', '--config', await writeSiteFile(file)],
+    });
+    onTestFinished(async () => void (await serve.stop('SIGKILL')));
+    await serve.waitForLine(/deciding on/);
+    const load = spawn(process.execPath, ['-e', LOAD, `http://${file.listen}`, decisionFrame().toString('base64')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void load.kill('SIGKILL'));
+    const [answered] = await once(load.stdout, 'data');
+    expect(Number(answered)).toBeGreaterThan(10_000);
+    const status = await readFile(`/proc/${serve.pid}/status`, 'utf8');
+    expect(Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) / 1_000).toBeLessThan(150);
+  }, 60_000);
+
+  test('is bounded by the same options in the image, in the command, and in what is measured', async () => {
+    const options = NODE_ARGS.join(' ');
+    expect((await readFile(CLI, 'utf8')).split('\n', 1)).toEqual([`#!/usr/bin/env -S node ${options}`]);
+    const image = await readFile(new URL('../../Dockerfile', import.meta.url), 'utf8');
+    expect(image).toContain(
+      `ENTRYPOINT ${JSON.stringify(['node', ...NODE_ARGS, '/app/dist/main.js']).replaceAll(',', ', ')}`,
+    );
+    expect(await readFile(new URL('../../README.md', import.meta.url), 'utf8')).toContain(options);
+  });
+});
+
+function decisionFrame(): Buffer {
+  return grpcFrame(requestHeaders({ cookie: `${WEST_COOKIE}=1`, 'user-agent': 'x'.repeat(200) }));
+}
+
+/** Asks for decisions as fast as it can for 10 s, 100 at a time, and says how many there were. */
+const LOAD = `
+  const { connect } = require('node:http2');
+  const [url, frame] = [process.argv[1], Buffer.from(process.argv[2], 'base64')];
+  const session = connect(url);
+  let answered = 0;
+  const ask = () => {
+    const stream = session.request({
+      ':method': 'POST', ':path': '/${EXT_PROC}/Process', 'content-type': 'application/grpc', te: 'trailers',
+    });
+    stream.resume().on('error', () => {}).on('close', () => { answered++; ask(); });
+    stream.end(frame);
+  };
+  for (let count = 0; count < 100; count++) ask();
+  setTimeout(() => { console.log(answered); process.exit(); }, 10_000);
+`;
