@@ -284,8 +284,6 @@ describe.each(DECIDERS)('decided by %s', (decider) => {
 
     test('other versions of HTTP, other methods and no HTTP at all', async () => {
       const rejected = [
-        `GET ${STATUS_URI}\r\n\r\n`,
-        head('GET / HTTP/9.9', []),
         head('CONNECT app:80 HTTP/1.1', [`Cookie: ${WEST_COOKIE}=x`]),
         '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n',
         'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\n\r\n',

@@ -17,6 +17,12 @@ test('a sidecar that hung says that its Envoy has gone and come, and nothing of 
   const said = (what: string) => sidecar.lines.filter((line) => line.includes(what)).length;
   const came = said('an Envoy has connected: 127.0.0.1:');
   expect(came).toBeGreaterThan(0);
+  // Its health checks are requests, too, for a decision that Envoy would give up.
+  lab.west.envoy?.signal('SIGSTOP');
+  const asked = () => east.stat('http.edge.ext_proc.streams_started');
+  await waitUntil(async () => (await asked()) === (await east.stat('http.edge.ext_proc.streams_closed')), {
+    what: 'every decision to be made',
+  });
   sidecar.signal('SIGSTOP');
   await waitUntil(async () => (await healthy()) === 0, { what: 'Envoy to take the sidecar out' });
   sidecar.signal('SIGCONT');
@@ -30,6 +36,7 @@ test('a sidecar that hung says that its Envoy has gone and come, and nothing of 
     { what: 'the log to say that Envoy has come again' },
   );
   client.close();
+  lab.west.envoy?.signal('SIGCONT');
   expect(said('by reset')).toBe(0);
 });
 
