@@ -35,8 +35,6 @@ export function createAppServer(options: AppServerOptions): Server {
   server.on('upgrade', (request, socket: Duplex) =>
     echoWebSocket(request, socket, `${options.site}/${options.server}`),
   );
-  // Longer than any proxy in front keeps an idle connection, so that it is never this side that closes one.
-  server.keepAliveTimeout = 3_600_000;
   return server;
 }
 

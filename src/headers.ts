@@ -14,6 +14,15 @@ export const METADATA_NAMESPACE = 'site_persistence';
 export const REQUEST_ID_HEADER = 'x-request-id';
 
 /**
+ * On an answer within this Envoy: who gave it. A hop-by-hop header, because Envoy removes those from each answer after its
+ * last filter, so that it gets no further and costs nothing to take away.
+ */
+export const SERVED_HEADER = 'proxy-connection';
+
+/** A server of the local pool gave the answer. Any other value: another site, or the stand-in listener. */
+export const SERVED_HERE = 'served-here';
+
+/**
  * Headers of an answer that this site's Envoy, or another site's, would obey, and that an application must not be able to
  * send: it may reflect what a client sent, or stand behind a proxy of its own. The first takes the server, or at another site
  * this whole edge, out until its next health check; the second keeps Envoy from a retry.

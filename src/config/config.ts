@@ -66,6 +66,18 @@ export interface LocalPoolConfig {
   /** Empty where the operator's own Envoy config lists them. */
   readonly servers: readonly TcpAddress[];
   readonly healthCheck: HealthCheckConfig;
+  readonly connectTimeoutMs: number;
+  /** Envoy closes a connection that was idle for so long, before its server does; 0: never. */
+  readonly idleTimeoutMs: number;
+  /** Null: only health checks take a server out. */
+  readonly eject: EjectConfig | null;
+}
+
+/** Takes a server out that passes its health checks and answers 5xx, or not at all. */
+export interface EjectConfig {
+  /** So many in a row. */
+  readonly errors: number;
+  readonly forMs: number;
 }
 
 export interface RemotePoolConfig {
@@ -77,6 +89,8 @@ export interface RemotePoolConfig {
   readonly servers: readonly TcpAddress[];
   readonly healthCheck: RemoteHealthCheckConfig;
   readonly tls: TlsConfig | null;
+  readonly protocol: RemoteProtocol;
+  readonly idleTimeoutMs: number;
 }
 
 export interface CookieConfig {
@@ -100,12 +114,18 @@ export interface HealthCheckConfig {
   readonly timeoutMs: number;
 }
 
+/** `auto`: HTTP/2 where the other site speaks it, else HTTP/1.1. */
+export const REMOTE_PROTOCOLS = ['auto', 'http1', 'http2'] as const;
+export type RemoteProtocol = (typeof REMOTE_PROTOCOLS)[number];
+
 /** What another site's status URI is asked like; which answers mean up is not for the config to say. */
 export interface RemoteHealthCheckConfig {
   /** Null: the name of its certificate, or of its address. */
   readonly host: string | null;
   readonly intervalMs: number;
   readonly timeoutMs: number;
+  /** So many time-outs or failed connections in a row take the site out. */
+  readonly unhealthy: number;
 }
 
 /** HTTP statuses, both ends included. */
@@ -144,4 +164,8 @@ export interface EnvoyConfig {
   readonly secretsDir: string | null;
   readonly version: EnvoyVersion;
   readonly fastPath: boolean;
+  /** A GET or HEAD whose connection breaks is sent once more. */
+  readonly retryOnReset: boolean;
+  /** A request or WebSocket on which nothing is said in either direction for so long is ended; 0: never. */
+  readonly streamIdleTimeoutMs: number;
 }

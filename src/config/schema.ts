@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
-import { type Config, type CookieConfig, ENVOY_VERSIONS } from './config.ts';
+import { type Config, type CookieConfig, ENVOY_VERSIONS, REMOTE_PROTOCOLS } from './config.ts';
 import {
   MAX_SERVERS,
   refuseDuplicates,
@@ -173,7 +173,18 @@ const remoteHealthCheck = mapping({
   host: hostHeader.nullable().default(null),
   interval: checkInterval,
   timeout: checkTimeout,
-}).transform((check) => ({ host: check.host, intervalMs: check.interval, timeoutMs: check.timeout }));
+  unhealthy: z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' }).default(3),
+}).transform((check) => ({
+  host: check.host,
+  intervalMs: check.interval,
+  timeoutMs: check.timeout,
+  unhealthy: check.unhealthy,
+}));
+
+const eject = mapping({
+  errors: z.int({ error: 'must be a whole number' }).min(1, { error: 'must be at least 1' }).default(5),
+  for: durationBetween('1s', '1h').default(30_000),
+}).transform((value) => ({ errors: value.errors, forMs: value.for }));
 
 const localPool = mapping({
   cluster: clusterName,
@@ -181,12 +192,18 @@ const localPool = mapping({
   min_up: minUp,
   servers,
   health_check: healthCheck.prefault({}),
+  connect_timeout: durationBetween('10ms', '1m').default(1_000),
+  idle_timeout: durationBetween('0s', '1d').default(4_000),
+  eject: eject.nullable().default(null),
 }).transform((pool) => ({
   cluster: pool.cluster,
   cookie: pool.cookie,
   minUp: pool.min_up,
   servers: pool.servers,
   healthCheck: pool.health_check,
+  connectTimeoutMs: pool.connect_timeout,
+  idleTimeoutMs: pool.idle_timeout,
+  eject: pool.eject,
 }));
 
 const tls = mapping({
@@ -242,6 +259,8 @@ const remotePool = mapping({
   servers,
   health_check: remoteHealthCheck.prefault({}),
   tls: tls.nullable().default(null),
+  protocol: z.enum(REMOTE_PROTOCOLS).default('auto'),
+  idle_timeout: durationBetween('0s', '1d').default(25_000),
 }).transform((pool) => ({
   site: pool.site,
   cluster: pool.cluster,
@@ -250,6 +269,8 @@ const remotePool = mapping({
   servers: pool.servers,
   healthCheck: pool.health_check,
   tls: pool.tls,
+  protocol: pool.protocol,
+  idleTimeoutMs: pool.idle_timeout,
 }));
 
 const health = mapping({
@@ -293,6 +314,8 @@ const envoy = mapping({
     .default(null),
   version: envoyVersion.default('1.40'),
   fast_path: z.boolean().default(false),
+  retry_on_reset: z.boolean().default(true),
+  stream_idle_timeout: durationBetween('0s', '7d').default(300_000),
 });
 
 /** The config file's shape: from what YAML gives to {@link Config}. */
@@ -350,6 +373,8 @@ export const configSchema = mapping({
         secretsDir: file.envoy.secrets_dir,
         version: file.envoy.version,
         fastPath: file.envoy.fast_path,
+        retryOnReset: file.envoy.retry_on_reset,
+        streamIdleTimeoutMs: file.envoy.stream_idle_timeout,
       },
     };
   });

@@ -39,7 +39,8 @@ export function expectedOf(config: Config, version: EnvoyVersion): Expected {
     sidecarCluster: named(clusters, SIDECAR_CLUSTER),
     cluster: (name) => named(clusters, name),
     filter: (name) => named(listAt(connectionManager, 'http_filters'), name),
-    route: (name) => named(listAt(virtualHost, 'routes'), name),
+    // The last of that name is for every method: the one before it is for GET and HEAD.
+    route: (name) => listAt(virtualHost, 'routes').findLast((route) => textAt(route, 'name') === name),
   };
 }
 

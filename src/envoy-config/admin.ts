@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { renderAddress } from './clusters.ts';
+import { renderAddress } from './cluster-parts.ts';
 import type { JsonObject } from './json.ts';
 import { hasAdminAllowPaths } from './versions.ts';
 

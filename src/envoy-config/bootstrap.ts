@@ -4,6 +4,7 @@ import { renderAdmin } from './admin.ts';
 import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';
 import { renderEdges } from './listener.ts';
+import { renderServerListeners } from './remote-clusters.ts';
 import { renderStandInListener } from './stand-in.ts';
 import { hasSafeGracefulClose } from './versions.ts';
 
@@ -19,7 +20,11 @@ export function renderBootstrap(config: Config): JsonObject {
     ...layeredRuntime(config),
     bootstrap_extensions: [internalListeners()],
     static_resources: {
-      listeners: [...renderEdges(config, config.envoy.listen), renderStandInListener(config)],
+      listeners: [
+        ...renderEdges(config, config.envoy.listen),
+        renderStandInListener(config),
+        ...renderServerListeners(config),
+      ],
       clusters: renderClusters(config),
     },
   };

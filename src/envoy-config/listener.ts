@@ -1,10 +1,17 @@
 import type { TcpAddress } from '../config/address.ts';
 import type { Config, CookieConfig, EdgeTlsConfig, LocalPoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER, REQUEST_ID_HEADER } from '../headers.ts';
+import {
+  HOP_HEADER,
+  METADATA_NAMESPACE,
+  POOL_HEADER,
+  REFUSED_HEADER,
+  REQUEST_ID_HEADER,
+  SERVED_HEADER,
+} from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
 import { STATUS_CONTENT_TYPE, statusBody } from '../status-answer.ts';
-import { needsDns, overwrite, renderAddress } from './clusters.ts';
+import { needsDns, overwrite, renderAddress } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
@@ -22,7 +29,7 @@ const MESSAGE_TIMEOUT = '1s';
 /** The request's and response's headers that the sidecar reads; no other ever leaves Envoy. */
 const HEADERS_FOR_SIDECAR = [
   ...[':path', 'cookie', HOP_HEADER, REQUEST_ID_HEADER],
-  ...[':status', 'x-envoy-upstream-service-time', 'grpc-status', REFUSED_HEADER],
+  ...[':status', 'x-envoy-upstream-service-time', 'grpc-status', REFUSED_HEADER, SERVED_HEADER],
 ];
 
 /** The listeners that ask the sidecar: that of the clients, and that of the other sites where they have one. */
@@ -92,6 +99,9 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
     use_remote_address: true,
     ...(believesSender ? { xff_num_trusted_hops: 1 } : {}),
     http_protocol_options: monitorsProtocol(config),
+    // WebSockets come over HTTP/2 as well (RFC 8441), from other sites and from browsers.
+    http2_protocol_options: { allow_connect: true },
+    stream_idle_timeout: formatProtoDuration(config.envoy.streamIdleTimeoutMs),
     max_request_headers_kb: HEADER_LIMITS.kb,
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS.count },
     // Who sends its headers byte by byte is not waited for without an end.

@@ -12,8 +12,8 @@ export const SIDECAR_CLUSTER = 'site_persistence';
 /** Where this site stands in for the owner of a session: an internal listener, and the cluster that leads to it. */
 export const STAND_IN = 'site_persistence_stand_in';
 
-/** The filter there that expires the other sites' cookies. */
-export const ONE_OWNER = 'site_persistence.one_owner';
+/** The filter there that expires another site's cookie. */
+export const oneOwnerFilter = ({ cluster }: RemotePoolConfig) => `site_persistence.one_owner.${cluster}`;
 
 /** The aggregate cluster that is a remote pool as long as it is up, and otherwise this site, standing in for it. */
 export function withFallback(pool: RemotePoolConfig): string {
@@ -23,3 +23,12 @@ export function withFallback(pool: RemotePoolConfig): string {
 /** The routes that, without a decision, serve a request here that carries this site's cookie. */
 export const adoptedRoute = ({ cluster }: RemotePoolConfig) => `undecided_forwarded_adopted_from_${cluster}`;
 export const keptRoute = ({ cluster }: RemotePoolConfig) => `undecided_kept_from_${cluster}`;
+
+/** The same site by HTTP/2. */
+export const overHttp2 = ({ cluster }: RemotePoolConfig) => `${cluster}_http2`;
+
+/** The internal listener, and the TCP cluster, through which HTTP/1.1 goes to one server of another site. */
+export const serverListener = ({ cluster }: RemotePoolConfig, index: number) => `${cluster}_server_${index + 1}`;
+
+/** This site, or any other that is up: for what has no decision. */
+export const ANYWHERE = 'site_persistence_anywhere';

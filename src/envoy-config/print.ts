@@ -3,7 +3,18 @@ import { isLoopback } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
 import type { JsonObject } from './json.ts';
-import { adoptedRoute, HOP_EDGE, keptRoute, ONE_OWNER, SIDECAR_CLUSTER, STAND_IN, withFallback } from './names.ts';
+import {
+  ANYWHERE,
+  adoptedRoute,
+  HOP_EDGE,
+  keptRoute,
+  oneOwnerFilter,
+  overHttp2,
+  SIDECAR_CLUSTER,
+  STAND_IN,
+  serverListener,
+  withFallback,
+} from './names.ts';
 
 /**
  * The Envoy bootstrap of a site as commented YAML.
@@ -48,7 +59,6 @@ function commentsByName(config: Config): Map<string, string> {
       'Asks the sidecar. Without its answer the request goes on, by the "undecided" routes.',
     ],
     ['envoy.filters.http.health_check', 'Answers the status URI when the sidecar is gone.'],
-    [ONE_OWNER, "Expires the other sites' cookies when a server here has served the session, and only then."],
     [
       'envoy.filters.http.stateful_session',
       "Keeps a client at one server of the local pool, by the site's cookie, which only an answer of such a server sets.",
@@ -59,6 +69,7 @@ function commentsByName(config: Config): Map<string, string> {
     ['undecided_forwarded', 'No decision, but forwarded by another site: here.'],
     ['undecided_local', 'No decision, and no cookie of another site: here.'],
     [local, 'The local pool: the servers of this site.'],
+    [ANYWHERE, 'Without a decision: here, and where no server here takes it at the first site that does.'],
     [SIDECAR_CLUSTER, 'The sidecar, or several of them.'],
     [
       STAND_IN,
@@ -77,6 +88,15 @@ function commentsByName(config: Config): Map<string, string> {
     comments.set(
       keptRoute(pool),
       `No decision, and both cookies: here (both_cookies: local), and that of ${site} expires.`,
+    );
+    comments.set(
+      oneOwnerFilter(pool),
+      `Expires the cookie of ${site} when a server here has served the session, and only then.`,
+    );
+    comments.set(overHttp2(pool), `The same by HTTP/2, up where ${site} speaks it.`);
+    comments.set(
+      serverListener(pool, 0),
+      `HTTP/1.1 to ${site}: what is open to a server that has fallen silent is closed.`,
     );
     comments.set(cluster, `The remote pool: the virtual IP of ${site}, asked for its status.`);
     comments.set(withFallback(pool), `To ${site}, or here where ${site} cannot be reached or refuses.`);

@@ -3,9 +3,9 @@ import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { escapeRegex } from '../regex.ts';
 import { canStandIn } from './can-stand-in.ts';
-import { overwrite } from './clusters.ts';
+import { overwrite } from './cluster-parts.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
-import { adoptedRoute, keptRoute, STAND_IN, withFallback } from './names.ts';
+import { ANYWHERE, adoptedRoute, keptRoute, STAND_IN, withFallback } from './names.ts';
 import { anotherHost } from './retries.ts';
 import { hasPriorityGroups, joinsHeaderLines } from './versions.ts';
 
@@ -30,6 +30,7 @@ export function renderRouteConfig(config: Config): JsonObject {
         domains: ['*'],
         // Neither the application nor another site has any use for it.
         request_headers_to_remove: [POOL_HEADER],
+        request_body_buffer_limit: BODY_BUFFER_BYTES,
         routes: [
           ...(config.envoy.fastPath ? [fastRoute(config)] : []),
           ...config.remotePools.map((pool) => remoteRoute(config, pool, decidedFor(pool.cluster))),
@@ -40,15 +41,48 @@ export function renderRouteConfig(config: Config): JsonObject {
           ...config.remotePools.map((pool) =>
             remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
           ),
-          plainLocalRoute(config, 'undecided_local', []),
-        ],
+          undecidedLocalRoute(config),
+        ].flatMap((route) => (config.envoy.retryOnReset ? [retriedOnReset(route), route] : [route])),
       },
     ],
   };
 }
 
+/** An upload so large can still be sent to another site when the first refuses it. It costs so much memory for each, until it is answered. */
+const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
+
+/**
+ * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once: the first retry of a local
+ * route leads to the stand-in listener, which does not repeat it, and another site's edge has its own answer by then.
+ */
+function retriedOnReset(route: Route): Route {
+  const { match, route: action } = route;
+  return {
+    ...route,
+    match: { ...match, headers: [IS_SAFE, ...(match.headers ?? [])] },
+    route: {
+      ...action,
+      retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` },
+    },
+  };
+}
+
+const IS_SAFE = { name: ':method', string_match: { safe_regex: { regex: 'GET|HEAD' } } };
+
+/** Here, and where no server here takes it at another site. */
+function undecidedLocalRoute(config: Config): Route {
+  if (!canStandIn(config)) return plainLocalRoute(config, 'undecided_local', []);
+  return {
+    name: 'undecided_local',
+    match: matchAll([]),
+    route: { timeout: '0s', ...nextClusterOnRetry(ANYWHERE) },
+    ...withoutRefusal(),
+    typed_per_filter_config: withoutStickiness(),
+  };
+}
+
 /** What stays here with another site's cookie takes the way on which that is expired. */
-function adoptingRoutes(config: Config): JsonObject[] {
+function adoptingRoutes(config: Config): Route[] {
   if (config.onOwnerDown === 'keep') return [];
   const { version } = config.envoy;
   const local = carriesCookie(config.localPool.cookie.name, version).matcher;
@@ -61,7 +95,7 @@ function adoptingRoutes(config: Config): JsonObject[] {
   });
 }
 
-function adoptingRoute(name: string, headers: readonly Json[]): JsonObject {
+function adoptingRoute(name: string, headers: readonly Json[]): Route {
   return {
     name,
     match: matchAll(headers),
@@ -69,6 +103,11 @@ function adoptingRoute(name: string, headers: readonly Json[]): JsonObject {
     typed_per_filter_config: withoutStickiness(),
   };
 }
+
+type Route = JsonObject & { readonly match: RouteMatch; readonly route: RouteAction };
+type RouteMatch = JsonObject & { readonly headers?: readonly Json[] };
+type RouteAction = JsonObject & { readonly retry_policy: RetryPolicy };
+type RetryPolicy = JsonObject & { readonly retry_on: string };
 
 interface Condition {
   readonly name: string;
@@ -94,15 +133,15 @@ function carriesCookie(cookieName: string, version: EnvoyVersion): Condition {
   return { name: 'undecided', matcher: { name: 'cookie', string_match: { safe_regex: { regex } } } };
 }
 
-function matchAll(headers: readonly Json[]): JsonObject {
+function matchAll(headers: readonly Json[]): RouteMatch {
   return headers.length === 0 ? { prefix: '/' } : { prefix: '/', headers };
 }
 
-function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Condition): JsonObject {
+function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Condition): Route {
   return {
     name: `${condition.name}_${pool.cluster}`,
     match: matchAll([condition.matcher]),
-    route: { timeout: '0s', ...(canStandIn(config) ? orElseHere(pool) : thereOnly(pool)) },
+    route: { timeout: '0s', ...(canStandIn(config) ? orElseHere(config, pool) : thereOnly(pool)) },
     request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
     ...withoutRefusal(),
     typed_per_filter_config: withoutStickiness(),
@@ -119,13 +158,19 @@ function withoutStickiness(): JsonObject {
   };
 }
 
-/** The other site, or this one in its stead where that cannot be reached or refuses. */
-function orElseHere(pool: RemotePoolConfig): JsonObject {
+/** The other site, or this one in its stead where that cannot be reached or refuses, or any other. */
+function orElseHere(config: Config, pool: RemotePoolConfig): RouteAction {
+  if (!hasPriorityGroups(config.envoy.version)) return nextClusterOnRetry(withFallback(pool));
+  const others = config.remotePools.filter((other) => other !== pool);
+  return nextGroupOnRetry([withFallback(pool), STAND_IN, ...others.map(withFallback)]);
+}
+
+/** An aggregate, of which the first cluster that is up is tried, and then the next. */
+function nextClusterOnRetry(cluster: string): RouteAction {
   return {
-    cluster: withFallback(pool),
+    cluster,
     retry_policy: {
       ...retryPolicy(RETRY_ON_REFUSAL),
-      // The next try takes the next cluster of the aggregate.
       retry_priority: {
         name: 'envoy.retry_priorities.previous_priorities',
         typed_config: typed('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig', {
@@ -136,7 +181,32 @@ function orElseHere(pool: RemotePoolConfig): JsonObject {
   };
 }
 
-function thereOnly(pool: RemotePoolConfig): JsonObject {
+/** One of these clusters for each try, whatever their health. */
+function nextGroupOnRetry(clusters: readonly string[]): RouteAction {
+  return {
+    inline_cluster_specifier_plugin: {
+      extension: {
+        name: 'envoy.router.cluster_specifier_plugin.priority_group',
+        typed_config: typed(
+          'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
+          {
+            priority_groups: clusters.map((cluster, index) => ({
+              name: `try_${index + 1}`,
+              clusters: [{ cluster_name: cluster, weight: 1 }],
+            })),
+          },
+        ),
+      },
+    },
+    retry_policy: {
+      ...retryPolicy(RETRY_ON_REFUSAL),
+      num_retries: clusters.length - 1,
+      refresh_cluster_on_retry: true,
+    },
+  };
+}
+
+function thereOnly(pool: RemotePoolConfig): RouteAction {
   return { cluster: pool.cluster, retry_policy: retryPolicy(RETRY_ON) };
 }
 
@@ -145,7 +215,7 @@ function thereOnly(pool: RemotePoolConfig): JsonObject {
  * status URI. What only looks like one of these is left to the sidecar, so that the matchers can be cheap ones. The
  * sidecar keeps the runtime key set only while that is what it would decide.
  */
-function fastRoute(config: Config): JsonObject {
+function fastRoute(config: Config): Route {
   const isNot = (header: string, string_match: JsonObject): JsonObject => ({
     name: header,
     string_match,
@@ -180,7 +250,7 @@ function fastRoute(config: Config): JsonObject {
   };
 }
 
-function decidedLocalRoutes(config: Config): JsonObject[] {
+function decidedLocalRoutes(config: Config): Route[] {
   const decided = decidedFor(config.localPool.cluster).matcher;
   return [
     // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
@@ -195,29 +265,12 @@ function canLeave(config: Config): boolean {
 }
 
 /** To the local pool, and with a retry to another site where Envoy can do that. @param headers matchers that must all hold */
-function localRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
+function localRoute(config: Config, name: string, headers: readonly Json[]): Route {
   if (!canLeave(config)) return plainLocalRoute(config, name, headers);
   return {
     name,
     match: matchAll(headers),
-    route: {
-      inline_cluster_specifier_plugin: {
-        extension: {
-          name: 'envoy.router.cluster_specifier_plugin.priority_group',
-          typed_config: typed(
-            'envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier',
-            {
-              priority_groups: clustersToTry(config).map((cluster, index) => ({
-                name: `try_${index + 1}`,
-                clusters: [{ cluster_name: cluster, weight: 1 }],
-              })),
-            },
-          ),
-        },
-      },
-      timeout: '0s',
-      retry_policy: { ...retryPolicy(RETRY_ON_REFUSAL), refresh_cluster_on_retry: true },
-    },
+    route: { timeout: '0s', ...nextGroupOnRetry(clustersToTry(config)) },
     ...withoutRefusal(),
   };
 }
@@ -227,14 +280,13 @@ function withoutRefusal(): JsonObject {
   return { response_headers_to_remove: [REFUSED_HEADER] };
 }
 
-/** One for each try: a session whose server just died goes to another server here before it leaves the site. */
+/** A session whose server just died goes to another server here, by way of the stand-in listener, before it leaves the site. */
 function clustersToTry(config: Config): string[] {
-  const local = config.localPool.cluster;
-  return [local, local, ...config.remotePools.map((pool) => pool.cluster)];
+  return [config.localPool.cluster, STAND_IN, ...config.remotePools.map(withFallback)];
 }
 
 /** To the local pool and nowhere else. @param headers matchers that must all hold */
-export function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): JsonObject {
+export function plainLocalRoute(config: Config, name: string, headers: readonly Json[]): Route {
   return {
     name,
     match: matchAll(headers),
@@ -242,7 +294,7 @@ export function plainLocalRoute(config: Config, name: string, headers: readonly 
   };
 }
 
-function retryPolicy(retryOn: string): JsonObject {
+function retryPolicy(retryOn: string): RetryPolicy {
   return {
     retry_on: retryOn,
     ...(retryOn === RETRY_ON_REFUSAL ? { retriable_headers: [{ name: REFUSED_HEADER, present_match: true }] } : {}),

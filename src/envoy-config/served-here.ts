@@ -1,28 +1,31 @@
+import { SERVED_HEADER, SERVED_HERE } from '../headers.ts';
+import { overwrite } from './cluster-parts.ts';
 import { type JsonObject, typed } from './json.ts';
 
-/**
- * The mark on an answer that a server of the local pool gave. Envoy's own 503 has none, nor has an answer of another site
- * that a retry has led to. A hop-by-hop header, because Envoy removes those from each answer after its last filter, so that
- * the mark gets no further and costs nothing to take away; a server's own is overwritten.
- */
-const MARK = { key: 'proxy-connection', value: 'served-here' } as const;
-
-/** For the upstream filter of the local pool. */
+/** For the upstream filter of the local pool: a server's own header of this name is overwritten. */
 export function markServedHere(): JsonObject {
-  return { append: { header: MARK, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' } };
+  return { append: overwrite(SERVED_HEADER, SERVED_HERE) };
 }
 
-/** A filter whose response half only sees answers that a server of the local pool gave. */
-export function onlyWhenServedHere(filter: { readonly name: string; readonly typed_config: JsonObject }): JsonObject {
-  const isMarked = {
-    single_predicate: {
-      input: {
-        name: 'mark',
-        typed_config: typed('envoy.type.matcher.v3.HttpResponseHeaderMatchInput', { header_name: MARK.key }),
-      },
-      value_match: { exact: MARK.value },
-    },
-  };
+/** For those of all other pools: who answered has set and expired what there is to. */
+export function markServedElsewhere(): JsonObject {
+  return { append: overwrite(SERVED_HEADER, 'served-elsewhere') };
+}
+
+/**
+ * A filter whose response half only sees answers that a server of the local pool gave.
+ * @param carried to requests, too, that have something that looks like this cookie
+ */
+export function onlyWhenServedHere(
+  filter: { readonly name: string; readonly typed_config: JsonObject },
+  carried?: { readonly cookie: string },
+): JsonObject {
+  const conditions = [
+    header('envoy.type.matcher.v3.HttpResponseHeaderMatchInput', SERVED_HEADER, { exact: SERVED_HERE }),
+    ...(carried === undefined
+      ? []
+      : [header('envoy.type.matcher.v3.HttpRequestHeaderMatchInput', 'cookie', { contains: `${carried.cookie}=` })]),
+  ];
   const skip = {
     action: {
       name: 'skip',
@@ -34,7 +37,17 @@ export function onlyWhenServedHere(filter: { readonly name: string; readonly typ
     typed_config: typed('envoy.extensions.common.matching.v3.ExtensionWithMatcher', {
       // Envoy goes by the type; the name is only needed.
       extension_config: { name: 'filter', typed_config: filter.typed_config },
-      xds_matcher: { matcher_list: { matchers: [{ predicate: { not_matcher: isMarked }, on_match: skip }] } },
+      xds_matcher: {
+        matcher_list: {
+          matchers: conditions.map((condition) => ({ predicate: { not_matcher: condition }, on_match: skip })),
+        },
+      },
     }),
+  };
+}
+
+function header(input: string, header_name: string, value_match: JsonObject): JsonObject {
+  return {
+    single_predicate: { input: { name: header_name, typed_config: typed(input, { header_name }) }, value_match },
   };
 }

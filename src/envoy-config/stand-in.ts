@@ -1,10 +1,11 @@
 import type { Config } from '../config/config.ts';
+import { formatProtoDuration } from '../config/duration.ts';
 import { expiredCookie } from '../ext-proc/expired-cookie.ts';
 import { HOP_HEADER } from '../headers.ts';
 import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { refusalOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
-import { ONE_OWNER, STAND_IN } from './names.ts';
+import { oneOwnerFilter, STAND_IN } from './names.ts';
 import { plainLocalRoute } from './routes.ts';
 import { onlyWhenServedHere } from './served-here.ts';
 
@@ -42,11 +43,12 @@ function connectionManager(config: Config): JsonObject {
     use_remote_address: false,
     skip_xff_append: true,
     preserve_external_request_id: true,
+    stream_idle_timeout: formatProtoDuration(config.envoy.streamIdleTimeoutMs),
     // The edge has let it in, and added headers since.
     max_request_headers_kb: HEADER_LIMITS_BEHIND_EDGE.kb,
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS_BEHIND_EDGE.count },
     ...upgrades(),
-    http_filters: [oneOwner(config), statefulSessionFilter(config.localPool.cookie), routerFilter()],
+    http_filters: [...oneOwner(config), statefulSessionFilter(config.localPool.cookie), routerFilter()],
     local_reply_config: { mappers: [refusalOfEnvoy(config, [])] },
     route_config: {
       name: STAND_IN,
@@ -71,15 +73,26 @@ function isForwardedByAnother({ site }: Config): JsonObject {
 }
 
 /** What a server here has answered takes the other sites' cookies away; a session that nobody served keeps them. */
-function oneOwner(config: Config): JsonObject {
-  const expired = config.onOwnerDown === 'keep' ? [] : config.remotePools.map((pool) => expiredCookie(pool.cookie));
-  const response_mutations = expired.map((value) => ({
-    append: { header: { key: 'set-cookie', value }, append_action: 'APPEND_IF_EXISTS_OR_ADD' },
-  }));
-  return onlyWhenServedHere({
-    name: ONE_OWNER,
-    typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
-      mutations: { response_mutations },
-    }),
-  });
+function oneOwner(config: Config): JsonObject[] {
+  if (config.onOwnerDown === 'keep') return [];
+  return config.remotePools.map((pool) =>
+    onlyWhenServedHere(
+      {
+        name: oneOwnerFilter(pool),
+        typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+          mutations: {
+            response_mutations: [
+              {
+                append: {
+                  header: { key: 'set-cookie', value: expiredCookie(pool.cookie) },
+                  append_action: 'APPEND_IF_EXISTS_OR_ADD',
+                },
+              },
+            ],
+          },
+        }),
+      },
+      { cookie: pool.cookie.name },
+    ),
+  );
 }

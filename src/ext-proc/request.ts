@@ -1,7 +1,7 @@
 import type { RequestFacts } from '../decision/decide.ts';
 import { LOCAL } from '../decision/policy.ts';
 import { LOCAL_TWICE, type RequestMatcher } from '../decision/request-matcher.ts';
-import { HOP_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { HOP_HEADER, REFUSED_HEADER, SERVED_HEADER, SERVED_HERE } from '../headers.ts';
 import { WireReader } from './wire.ts';
 
 /** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */
@@ -36,6 +36,8 @@ const HOP = Buffer.from(HOP_HEADER);
 const STATUS = Buffer.from(':status');
 const UPSTREAM_TIME = Buffer.from('x-envoy-upstream-service-time');
 const REFUSED = Buffer.from(REFUSED_HEADER);
+const SERVED = Buffer.from(SERVED_HEADER);
+const HERE = Buffer.from(SERVED_HERE);
 const GRPC_STATUS = Buffer.from('grpc-status');
 /** The first digits of 4xx and 5xx. */
 const ERROR_CLASSES = Buffer.from('45');
@@ -96,21 +98,26 @@ export function readRequestHeader(bytes: Uint8Array, name: string): string | nul
 /**
  * An answer that served nobody is a refusal of another site, or an error of Envoy's own: its router gives every answer of
  * an upstream the time it took, and one that Envoy makes itself has none. Of a gRPC request such an answer is a 200 with
- * a grpc-status.
+ * a grpc-status. What another site or the stand-in listener has answered, a refusal or not, is that one's own to set right.
  */
 function decodeResponseHeaders(reader: WireReader, end: number): PhaseMessage {
   let isErrorStatus = false;
   let isGrpc = false;
   let hasUpstreamTime = false;
   let isRefusal = false;
+  let isServedElsewhere = false;
   const header = new HeaderView(reader);
   while (header.next(end)) {
     if (header.isNamed(STATUS)) isErrorStatus = header.startsWithAny(ERROR_CLASSES);
     else if (header.isNamed(GRPC_STATUS)) isGrpc = true;
     else if (header.isNamed(UPSTREAM_TIME)) hasUpstreamTime = true;
     else if (header.isNamed(REFUSED)) isRefusal = true;
+    else if (header.isNamed(SERVED)) isServedElsewhere = !header.hasValue(HERE);
   }
-  return { phase: 'responseHeaders', isUnserved: isRefusal || (!hasUpstreamTime && (isErrorStatus || isGrpc)) };
+  return {
+    phase: 'responseHeaders',
+    isUnserved: isRefusal || isServedElsewhere || (!hasUpstreamTime && (isErrorStatus || isGrpc)),
+  };
 }
 
 /** Walks over the `HeaderValue`s of an `HttpHeaders` message: HttpHeaders.headers → HeaderMap.headers → key and value. */
@@ -145,6 +152,10 @@ class HeaderView {
 
   isNamed(name: Uint8Array): boolean {
     return this.#equals(this.#keyStart, this.#keyEnd, name);
+  }
+
+  hasValue(value: Uint8Array): boolean {
+    return this.#equals(this.valueStart, this.valueEnd, value);
   }
 
   /** Whether the value begins with one of these bytes. */

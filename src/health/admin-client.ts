@@ -98,6 +98,7 @@ const hostStatus = z.object({
     .object({
       socket_address: z.object({ address: z.string(), port_value: z.number() }).optional(),
       pipe: z.object({ path: z.string() }).optional(),
+      envoy_internal_address: z.object({ endpoint_id: z.string().optional() }).optional(),
     })
     .optional(),
   health_status: anyObject.default({}),
@@ -232,12 +233,15 @@ const USABLE_EDS_STATES = ['HEALTHY', 'UNKNOWN', 'DEGRADED'];
  */
 const DOWN_FLAGS = ['failed_active_health_check', 'failed_outlier_check'];
 
+/** Of an internal address the id of the endpoint, which is rendered as the address that the listener leads to. */
+function addressOf({ address }: HostStatus): string {
+  const socket = address?.socket_address;
+  if (socket !== undefined) return formatAddress({ kind: 'tcp', host: socket.address, port: socket.port_value });
+  return address?.pipe?.path ?? address?.envoy_internal_address?.endpoint_id ?? 'unknown address';
+}
+
 export function readHost(host: HostStatus): Host {
-  const socket = host.address?.socket_address;
-  const address =
-    socket === undefined
-      ? (host.address?.pipe?.path ?? 'unknown address')
-      : formatAddress({ kind: 'tcp', host: socket.address, port: socket.port_value });
+  const address = addressOf(host);
   const reasons = DOWN_FLAGS.filter((flag) => host.health_status[flag] === true).map((flag) =>
     flag.replaceAll('_', ' '),
   );

@@ -75,6 +75,8 @@ test('the demo serves two sites, shows changes as they happen, and leaves nothin
   await sees(demo, /Two sites are running/);
   await sees(demo, /east: pool remote_pool \(west\) is up/);
   await sees(demo, /west: pool remote_pool \(east\) is up/);
+  // Envoy asks a sidecar once that has answered its health check.
+  await sees(demo, /west: GET \/local_pool_status → 200 \(status/);
 
   const client = new Client();
   const home = await client.ask(EAST);

@@ -24,6 +24,8 @@ export interface LoadReport {
   /** How long requests were being lost: the time between losses, where one follows another within 100 ms. */
   readonly windowMs: number;
   readonly slowerThan100Ms: number;
+  /** How long the slowest answer or loss took. */
+  readonly longestMs: number;
   /** Sessions whose server at the end is another one than at the start. */
   readonly moved: number;
   /** Sessions that came back to a site they had left. */
@@ -50,6 +52,7 @@ export class Load {
   readonly #startedAt = performance.now();
   #requests = 0;
   #slow = 0;
+  #longestMs = 0;
   #isStopping = false;
   #running: Promise<unknown> = Promise.resolve();
 
@@ -97,6 +100,7 @@ export class Load {
       mostLostByOneClient: Math.max(...this.#states.map((state) => state.lost)),
       windowMs: Math.round(timeOfLosing(this.#lossTimes)),
       slowerThan100Ms: this.#slow,
+      longestMs: Math.round(this.#longestMs),
       moved: this.#states.filter(({ servers }) => servers.length > 1 && servers.at(-1) !== servers[0]).length,
       bounced: this.#states.filter(({ servers }) => hasReturned(servers.map(siteOf))).length,
       leftTheSite: this.#states.filter(({ servers }) => new Set(servers.map(siteOf)).size > 1).length,
@@ -123,7 +127,9 @@ export class Load {
         this.#options.onLoss?.(index, reason);
       }
       this.#requests++;
-      if (performance.now() - startedAt > 100) this.#slow++;
+      const tookMs = performance.now() - startedAt;
+      if (tookMs > 100) this.#slow++;
+      this.#longestMs = Math.max(this.#longestMs, tookMs);
       await sleep(pauseMs);
     }
   }

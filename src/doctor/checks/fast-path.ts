@@ -57,7 +57,7 @@ function route(edge: Edge, facts: Facts): Verdict[] {
   const fast = routes.filter((item) => textAt(item, 'match', 'runtime_fraction', 'runtime_key') === FAST_PATH_KEY);
   if (!config.envoy.fastPath) {
     if (fast.length === 0) return [ok('no route reads its key')];
-    const text = `${fast.map(describeRoute).join(', ')} reads ${FAST_PATH_KEY}, though envoy.fast_path is false`;
+    const text = `${[...new Set(fast.map(describeRoute))].join(', ')} reads ${FAST_PATH_KEY}, though envoy.fast_path is false`;
     return [warn(text, yaml("in the site's config file (or take the route out):", { envoy: { fast_path: true } }))];
   }
   const model = expected.route('fast_local');

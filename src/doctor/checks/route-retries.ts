@@ -1,4 +1,5 @@
 import { canStandIn } from '../../envoy-config/can-stand-in.ts';
+import { withFallback } from '../../envoy-config/names.ts';
 import { REFUSED_HEADER } from '../../headers.ts';
 import { PREVIOUS_PRIORITIES } from '../extension-types.ts';
 import type { Facts } from '../facts.ts';
@@ -33,9 +34,9 @@ export function refusalRetry(survey: RouteSurvey, facts: Facts): Verdict[] {
       return [wrong(`${name} does not retry what the other site refuses (${REFUSED_HEADER}): it is lost`, mend)];
     }
     if ((destination?.later.size ?? 0) === 0) {
-      const cluster = textAt(model, 'cluster') ?? '';
+      const pool = config.remotePools.find(({ cluster }) => cluster === request.pool) ?? config.remotePools[0];
       const target = yaml(`lead ${name} to this cluster (see "site-persistence envoy" for all that belongs to it):`, [
-        expected.cluster(cluster),
+        pool === undefined ? undefined : expected.cluster(withFallback(pool)),
       ]);
       return [warn(`${name} has nowhere to go where the other site is down or refuses`, target)];
     }
@@ -43,7 +44,10 @@ export function refusalRetry(survey: RouteSurvey, facts: Facts): Verdict[] {
       destination?.named.length === 1 &&
       typeOf(at(policy, 'retry_priority', 'typed_config')) !== PREVIOUS_PRIORITIES
     ) {
-      const priority = yaml(`in retry_policy of ${name}:`, pick(at(model, 'retry_policy'), 'retry_priority'));
+      const priority = yaml(
+        `in retry_policy of ${name}:`,
+        pick(at(expected.route('undecided_local'), 'route', 'retry_policy'), 'retry_priority'),
+      );
       return [wrong(`${name} has no retry_priority: each retry meets the site that has refused`, priority)];
     }
     return [];
@@ -57,7 +61,7 @@ const UNSAFE = ['5xx', 'gateway-error', 'reset', 'retriable-4xx', 'http3-post-co
 /** Every route to a pool retries what no server has seen, and nothing else. */
 export function safeRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
   const { expected } = facts;
-  const model = at(expected.route('undecided_local'), 'route', 'retry_policy');
+  const model = at(expected.route('undecided_forwarded'), 'route', 'retry_policy');
   const routes = [...new Map(requests.filter(isToPool).map((request) => [request.route, request])).values()];
   const verdicts = routes.flatMap((request): Verdict[] => {
     const policy = retryPolicyOf(request);
@@ -69,11 +73,25 @@ export function safeRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] 
         warn(`${name} does not retry on ${missing.join(', ')}: what meets a server that just died is lost`, mend),
       ];
     }
-    const unsafe = conditionsOf(policy).filter((condition) => UNSAFE.includes(condition));
+    const isSafeMethod = isForSafeMethods(request.route);
+    const unsafe = conditionsOf(policy).filter(
+      (condition) => UNSAFE.includes(condition) && !(isSafeMethod && condition === 'reset'),
+    );
     if (unsafe.length === 0) return [];
     return [warn(`${name} retries on ${unsafe.join(', ')}: a request that a server has seen may be done twice`, mend)];
   });
   return verdicts.length > 0 ? verdicts : [ok('of what no server has seen, and of nothing else')];
+}
+
+/** A GET or HEAD may be repeated when its connection breaks (RFC 9110, 9.2.2). */
+function isForSafeMethods(route: unknown): boolean {
+  return listAt(route, 'match', 'headers').some(
+    (matcher) =>
+      textAt(matcher, 'name') === ':method' &&
+      ['GET', 'HEAD', 'GET|HEAD'].includes(
+        textAt(matcher, 'string_match', 'exact') ?? textAt(matcher, 'string_match', 'safe_regex', 'regex') ?? '',
+      ),
+  );
 }
 
 function isToPool({ route, destination }: RoutedRequest): boolean {

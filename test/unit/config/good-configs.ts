@@ -26,6 +26,9 @@ local_pool:
   min_up: 2
   servers: [app-1.local:3001, 10.0.0.2:3002]
   health_check: { path: /healthz, host: app.example.com, expect: "200,301-302", interval: 500ms, timeout: 2s }
+  connect_timeout: 500ms
+  idle_timeout: 60s
+  eject: { errors: 3, for: 60s }
 remote_pools:
   - site: west
     cluster: remote_pool
@@ -33,7 +36,9 @@ remote_pools:
     min_up: 3
     servers:
       - west.example.com:443
-    health_check: { host: west.example.com, interval: 2s, timeout: 3s }
+    health_check: { host: west.example.com, interval: 2s, timeout: 3s, unhealthy: 2 }
+    protocol: http2
+    idle_timeout: 10s
     tls:
       sni: west.example.com
       ca_file: /etc/ca.pem
@@ -57,6 +62,8 @@ envoy:
   sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
   version: "1.36"
   fast_path: true
+  retry_on_reset: false
+  stream_idle_timeout: 0s
 `;
 
 /** The example of the design, word for word. */

@@ -30,6 +30,9 @@ const MINIMAL_CONFIG: Config = {
     minUp: 1,
     servers: [],
     healthCheck: { path: null, host: 'localhost', expect: [[200, 399]], intervalMs: 1_000, timeoutMs: 1_000 },
+    connectTimeoutMs: 1_000,
+    idleTimeoutMs: 4_000,
+    eject: null,
   },
   remotePools: [
     {
@@ -38,8 +41,10 @@ const MINIMAL_CONFIG: Config = {
       cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: null, secure: false },
       minUp: 1,
       servers: [],
-      healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000 },
+      healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000, unhealthy: 3 },
       tls: null,
+      protocol: 'auto',
+      idleTimeoutMs: 25_000,
     },
   ],
   envoy: {
@@ -55,6 +60,8 @@ const MINIMAL_CONFIG: Config = {
     secretsDir: null,
     version: '1.40',
     fastPath: false,
+    retryOnReset: true,
+    streamIdleTimeoutMs: 300_000,
   },
 };
 
@@ -141,6 +148,9 @@ describe('parseConfig() reads', () => {
           intervalMs: 500,
           timeoutMs: 2_000,
         },
+        connectTimeoutMs: 500,
+        idleTimeoutMs: 60_000,
+        eject: { errors: 3, forMs: 60_000 },
       },
       remotePools: [
         {
@@ -149,7 +159,9 @@ describe('parseConfig() reads', () => {
           cookie: { name: 'DDVHSLLQ', path: '/', domain: null, ttlMs: null, sameSite: 'Lax', secure: false },
           minUp: 3,
           servers: [{ kind: 'tcp', host: 'west.example.com', port: 443 }],
-          healthCheck: { host: 'west.example.com', intervalMs: 2_000, timeoutMs: 3_000 },
+          healthCheck: { host: 'west.example.com', intervalMs: 2_000, timeoutMs: 3_000, unhealthy: 2 },
+          protocol: 'http2',
+          idleTimeoutMs: 10_000,
           tls: {
             sni: 'west.example.com',
             caFile: '/etc/ca.pem',
@@ -163,7 +175,9 @@ describe('parseConfig() reads', () => {
           cookie: { name: 'NNPOLEXY', path: '/', domain: null, ttlMs: null, sameSite: 'Strict', secure: false },
           minUp: 1,
           servers: [{ kind: 'tcp', host: '10.3.0.1', port: 80 }],
-          healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000 },
+          healthCheck: { host: null, intervalMs: 1_000, timeoutMs: 1_000, unhealthy: 3 },
+          protocol: 'auto',
+          idleTimeoutMs: 25_000,
           tls: null,
         },
       ],
@@ -183,6 +197,8 @@ describe('parseConfig() reads', () => {
         secretsDir: '/etc/envoy/secrets',
         version: '1.36',
         fastPath: true,
+        retryOnReset: false,
+        streamIdleTimeoutMs: 0,
       },
     });
   });

@@ -80,7 +80,8 @@ function isUnserved(headers: readonly Header[]): boolean {
   const isRefusal = valuesOf(headers, 'x-site-refused').length > 0;
   const isError =
     /^[45]/.test(valuesOf(headers, ':status').at(-1) ?? '') || valuesOf(headers, 'grpc-status').length > 0;
-  return isRefusal || (isError && !cameFromUpstream);
+  const isElsewhere = (valuesOf(headers, 'proxy-connection').at(-1) ?? 'served-here') !== 'served-here';
+  return isRefusal || isElsewhere || (isError && !cameFromUpstream);
 }
 
 function valuesOf(headers: readonly Header[], name: string): string[] {

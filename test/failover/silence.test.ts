@@ -1,0 +1,137 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { Client } from '../support/client.ts';
+import { Load, type LoadReport } from '../support/load.ts';
+import { canSilenceLink, LINK_ADDRESS, silenceLink } from '../support/silent-link.ts';
+import { type ConfigFile, type EnvoyRelease, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
+
+/**
+ * What falls silent instead of refusing: a link that drops packets, an Envoy and servers that hang. Nobody waits for longer
+ * than it takes the health checks to condemn it.
+ */
+
+const LONGEST_MS = 5_000;
+const POST = { method: 'POST', body: Buffer.alloc(2_000, 'x'), timeoutMs: 60_000 };
+const GET = { timeoutMs: 60_000 };
+
+const rows: object[] = [];
+afterAll(() => console.table(rows));
+
+const isPossible = await canSilenceLink();
+
+type Configure = (file: ConfigFile, site: 'east' | 'west') => void;
+
+/** East reaches west by the link that can be silenced; clients reach both without it. */
+async function withLab(
+  envoyVersion: EnvoyRelease,
+  configure: Configure,
+  body: (lab: TwoSites) => Promise<void>,
+): Promise<void> {
+  const lab = await startTwoSites({
+    envoyVersion,
+    configure: (file, site) => {
+      if (site === 'west') file.envoy.listen = String(file.envoy.listen).replace('127.0.0.1', '0.0.0.0');
+      else for (const pool of file.remote_pools) pool.servers = (pool.servers as string[]).map(overLink);
+      configure(file, site);
+    },
+  });
+  try {
+    await body(lab);
+  } finally {
+    await lab.close();
+  }
+}
+
+const overLink = (address: string) => address.replace('127.0.0.1', LINK_ADDRESS);
+
+interface Loads {
+  readonly get: Load;
+  readonly post: Load;
+}
+
+async function startLoads(homes: readonly string[], edges: readonly string[]): Promise<Loads> {
+  const get = await Load.start({ clients: 8, homes, edges, request: GET });
+  const post = await Load.start({ clients: 4, homes, edges, request: POST });
+  return { get, post };
+}
+
+async function expectNobodyWaits(what: string, { get, post }: Loads): Promise<{ get: LoadReport; post: LoadReport }> {
+  const [gets, posts] = await Promise.all([get.stop(), post.stop()]);
+  for (const [method, { requests, lost, longestMs, moved, mostLostByOneClient }] of [
+    ['GET', gets],
+    ['POST', posts],
+  ] as const) {
+    rows.push({ what, method, requests, lost, mostLostByOneClient, 'longest wait ms': longestMs, moved });
+  }
+  expect(gets.lost, gets.losses.join('\n')).toBe(0);
+  expect(posts.mostLostByOneClient, posts.losses.join('\n')).toBeLessThanOrEqual(1);
+  expect(Math.max(gets.longestMs, posts.longestMs)).toBeLessThanOrEqual(LONGEST_MS);
+  return { get: gets, post: posts };
+}
+
+describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (envoyVersion) => {
+  test.each(['auto', 'http1', 'http2'] as const)(
+    'the link to the other site falls silent, protocol %s',
+    async (protocol) => {
+      const configure: Configure = (file) => {
+        for (const pool of file.remote_pools) pool.protocol = protocol;
+      };
+      await withLab(envoyVersion, configure, async (lab) => {
+        const loads = await startLoads([lab.west.url], [lab.east.url]);
+        await loads.get.during(200);
+        const restore = await silenceLink();
+        try {
+          await loads.get.during(800);
+          await loads.post.during(100);
+        } finally {
+          await restore();
+        }
+        await loads.get.during(200);
+        await expectNobodyWaits(`silent link, ${protocol}, ${envoyVersion}`, loads);
+      });
+    },
+  );
+
+  // HTTP/1.1 in clear text has no way to tell that a new connection leads into silence.
+  test.each(['auto', 'http2'] as const)(
+    'a POST for which a connection has to be opened, protocol %s',
+    async (protocol) => {
+      if (protocol === 'auto' && envoyVersion !== '1.40.0') return;
+      const configure: Configure = (file) => {
+        for (const pool of file.remote_pools) pool.protocol = protocol;
+      };
+      await withLab(envoyVersion, configure, async (lab) => {
+        const restore = await silenceLink();
+        try {
+          const client = new Client();
+          const answer = await client.request(lab.east.url, { ...POST, headers: { cookie: `${WEST_COOKIE}=x` } });
+          rows.push({
+            what: `POST on a new connection, ${protocol}, ${envoyVersion}`,
+            'longest wait ms': answer.durationMs,
+          });
+          expect(answer.status).toBe(200);
+          expect(answer.durationMs).toBeLessThanOrEqual(3_500);
+          client.close();
+        } finally {
+          await restore();
+        }
+      });
+    },
+  );
+
+  test('the other Envoy hangs', async () => {
+    await withLab(
+      envoyVersion,
+      () => {},
+      async (lab) => {
+        const loads = await startLoads([lab.west.url], [lab.east.url]);
+        await loads.get.during(200);
+        lab.west.envoy?.signal('SIGSTOP');
+        await loads.get.during(800);
+        await loads.post.during(100);
+        lab.west.envoy?.signal('SIGCONT');
+        await loads.get.during(200);
+        await expectNobodyWaits(`other Envoy hung, ${envoyVersion}`, loads);
+      },
+    );
+  });
+});
