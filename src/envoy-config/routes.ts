@@ -37,12 +37,12 @@ export function renderRouteConfig(config: Config): JsonObject {
           ...decidedLocalRoutes(config),
           // No decision: the sidecar is gone or has no opinion.
           ...adoptingRoutes(config),
-          plainLocalRoute(config, 'undecided_forwarded', [isPresent(HOP_HEADER)]),
+          forwardedRoute(config, 'undecided_forwarded', [isPresent(HOP_HEADER)]),
           ...config.remotePools.map((pool) =>
             remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
           ),
           undecidedLocalRoute(config),
-        ].flatMap((route) => (config.envoy.retryOnReset ? [retriedOnReset(route), route] : [route])),
+        ].flatMap((route) => [...retriedOnReset(config, route), route]),
       },
     ],
   };
@@ -52,19 +52,23 @@ export function renderRouteConfig(config: Config): JsonObject {
 const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
 
 /**
- * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once: the first retry of a local
- * route leads to the stand-in listener, which does not repeat it, and another site's edge has its own answer by then.
+ * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once, so that a request that
+ * kills its server kills two at most: the first retry of a local route leads to the stand-in listener, which does not repeat it,
+ * and another site's edge answers for its own servers. A route that can't leave the local pool would try one after the other.
  */
-function retriedOnReset(route: Route): Route {
+function retriedOnReset({ envoy, localPool }: Config, route: Route): Route[] {
   const { match, route: action } = route;
-  return {
-    ...route,
-    match: { ...match, headers: [IS_SAFE, ...(match.headers ?? [])] },
-    route: {
-      ...action,
-      retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` },
+  if (!envoy.retryOnReset || action.cluster === localPool.cluster) return [];
+  return [
+    {
+      ...route,
+      match: { ...match, headers: [IS_SAFE, ...(match.headers ?? [])] },
+      route: {
+        ...action,
+        retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` },
+      },
     },
-  };
+  ];
 }
 
 const IS_SAFE = { name: ':method', string_match: { safe_regex: { regex: 'GET|HEAD' } } };
@@ -254,9 +258,16 @@ function decidedLocalRoutes(config: Config): Route[] {
   const decided = decidedFor(config.localPool.cluster).matcher;
   return [
     // A forwarded request stays here: what this site can't serve goes back to the site that sent it.
-    ...(canLeave(config) ? [plainLocalRoute(config, 'decided_forwarded', [decided, isPresent(HOP_HEADER)])] : []),
+    ...(canLeave(config) ? [forwardedRoute(config, 'decided_forwarded', [decided, isPresent(HOP_HEADER)])] : []),
     localRoute(config, 'decided_local', [decided]),
   ];
+}
+
+/** Here and nowhere else, by way of the stand-in listener where the first server does not take it. */
+function forwardedRoute(config: Config, name: string, headers: readonly Json[]): Route {
+  if (!canLeave(config)) return plainLocalRoute(config, name, headers);
+  const route = { timeout: '0s', ...nextGroupOnRetry([config.localPool.cluster, STAND_IN]) };
+  return { name, match: matchAll(headers), route };
 }
 
 /** A retry of what the local pool can't take may go to another site. */
