@@ -62,6 +62,21 @@ export function formatAddress(address: Address): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+/**
+ * `localhost` as 127.0.0.1, the one address that everybody takes it for: where a machine has it as ::1 as well, Node listens there,
+ * and Envoy asks the other.
+ */
+export function withoutLocalhost<A extends Address>(address: A): A {
+  return address.kind === 'tcp' && address.host === 'localhost' ? { ...address, host: '127.0.0.1' } : address;
+}
+
+/** Where Envoy listens: it does not start with a listener on a name. @throws Error whose message says what to write instead. */
+export function parseEnvoyAddress(text: string): TcpAddress {
+  const address = withoutLocalhost(parseTcpAddress(text));
+  if (isIpAddress(address.host)) return address;
+  throw new Error(`must be an IP address, because Envoy listens there: write 0.0.0.0:${address.port} for every one`);
+}
+
 /** Whether what listens on this host is reached from this machine only. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);

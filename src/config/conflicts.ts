@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { type Address, formatAddress } from './address.ts';
+import { type Address, formatAddress, isLoopback } from './address.ts';
 import type { CookieConfig, ListenTlsConfig, TlsConfig } from './config.ts';
 import { type Listener, whyUnsafe } from './listener-safety.ts';
 
@@ -82,6 +82,34 @@ export function refuseSharedListeners(file: Listeners, context: z.RefinementCtx)
       context.addIssue({ code: 'custom', path, message, input: written });
     }
   }
+}
+
+interface SelfReach {
+  readonly remote_pools: readonly { readonly servers: readonly Address[] }[];
+  readonly envoy: { readonly listen: Address | null; readonly hop_listen: Address | null };
+}
+
+/** A remote pool that leads back here would be adopted in silence: each of its requests is served here after a detour. */
+export function refuseOwnEdge(file: SelfReach, context: z.RefinementCtx): void {
+  const own = [file.envoy.listen, file.envoy.hop_listen].filter((address) => address !== null);
+  file.remote_pools.forEach(({ servers }, index) => {
+    servers.forEach((server, at) => {
+      if (!own.some((listener) => leadsTo(server, listener))) return;
+      const message = "is this site's own edge (envoy.listen or hop_listen): write the other site's address";
+      context.addIssue({
+        code: 'custom',
+        path: ['remote_pools', index, 'servers', at],
+        message,
+        input: formatAddress(server),
+      });
+    });
+  });
+}
+
+function leadsTo(server: Address, listener: Address): boolean {
+  if (server.kind !== 'tcp' || listener.kind !== 'tcp' || server.port !== listener.port) return false;
+  const isEvery = listener.host === '0.0.0.0' || listener.host === '::';
+  return server.host === listener.host || (isEvery && isLoopback(server.host));
 }
 
 interface ListenersWithTls {

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { z } from 'zod';
 import { formatBytes } from '../format-bytes.ts';
+import { isIpAddress } from './address.ts';
 import type { Config } from './config.ts';
 import { ConfigError, MAX_MISTAKES_TOLD, shorten } from './config-error.ts';
 import { readAtMost } from './read-at-most.ts';
@@ -76,6 +77,12 @@ function missingForRendering(config: Config): PathProblem[] {
     need(['remote_pools', index, 'servers'], pool.servers.length === 0, '[west.example.com:443]');
   });
   need(['envoy', 'listen'], config.envoy.listen === null, '0.0.0.0:8080');
+  const { admin } = config.envoy;
+  if (admin.kind === 'tcp' && !isIpAddress(admin.host)) {
+    // The sidecar alone could look a name up.
+    const message = `must be an IP address, because Envoy listens there: write http://127.0.0.1:${admin.port}`;
+    problems.push({ path: ['envoy', 'admin'], message });
+  }
   if (config.listenTls !== null) {
     const tls = config.envoy.sidecarTls;
     const example = '{ sni: sidecar.example.com, ca_file: ca.pem, cert_file: envoy.pem, key_file: envoy.key }';

@@ -1,11 +1,19 @@
 import { z } from 'zod';
-import { type Address, parseAddress, parseAdminAddress, parseTcpAddress } from './address.ts';
+import {
+  type Address,
+  parseAddress,
+  parseAdminAddress,
+  parseEnvoyAddress,
+  parseTcpAddress,
+  withoutLocalhost,
+} from './address.ts';
 import { type Config, type CookieConfig, ENVOY_VERSIONS, REMOTE_PROTOCOLS } from './config.ts';
 import {
   MAX_SERVERS,
   refuseDuplicates,
   refuseLonelyHopListen,
   refuseLonelySidecarTls,
+  refuseOwnEdge,
   refuseSharedListeners,
   refuseTooManyServers,
   refuseUnsafeListeners,
@@ -88,13 +96,17 @@ export const isCookieName = (value: string) => cookieName.safeParse(value).succe
 /** Whether the config file takes this as the status URI. */
 export const isStatusUri = (value: string) => uriPath.safeParse(value).success;
 
-const address = parsed(parseAddress, 'is not an address: write host:port or unix:/path, such as 127.0.0.1:9002');
+const address = parsed(
+  (value) => withoutLocalhost(parseAddress(value)),
+  'is not an address: write host:port or unix:/path, such as 127.0.0.1:9002',
+);
 const tcpAddress = parsed(
   (value) => parseTcpAddress(value),
   'is not an address: write host:port, such as 127.0.0.1:9002',
 );
+const envoyAddress = parsed(parseEnvoyAddress, 'is not an address: write host:port, such as 0.0.0.0:8080');
 const adminAddress = parsed(
-  parseAdminAddress,
+  (value) => withoutLocalhost(parseAdminAddress(value)),
   'is not an address: write http://host:port or unix:/path, such as http://127.0.0.1:9901',
 );
 
@@ -295,9 +307,9 @@ const envoyVersion = z
 
 const envoy = mapping({
   admin: adminAddress.prefault('http://127.0.0.1:9901'),
-  listen: tcpAddress.nullable().default(null),
+  listen: envoyAddress.nullable().default(null),
   listen_tls: edgeTls.nullable().default(null),
-  hop_listen: tcpAddress.nullable().default(null),
+  hop_listen: envoyAddress.nullable().default(null),
   hop_listen_tls: listenTls.nullable().default(null),
   hop_listen_only: z.boolean().default(false),
   default_host: hostHeader.default('localhost'),
@@ -344,6 +356,7 @@ export const configSchema = mapping({
   .superRefine(refuseUnsafeListeners)
   .superRefine(refuseLonelySidecarTls)
   .superRefine(refuseLonelyHopListen)
+  .superRefine(refuseOwnEdge)
   .transform((file): Config => {
     const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
     return {

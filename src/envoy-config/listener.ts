@@ -72,7 +72,7 @@ function renderEdge(config: Config, name: string, options: EdgeOptions): JsonObj
   const { address, tls } = options;
   return {
     name,
-    address: renderAddress(address),
+    address: listenAddress(address),
     per_connection_buffer_limit_bytes: 1024 * 1024,
     filter_chains: [
       {
@@ -89,6 +89,13 @@ function renderEdge(config: Config, name: string, options: EdgeOptions): JsonObj
       },
     ],
   };
+}
+
+/** On every IPv6 address means on every IPv4 address, too, as anybody expects of [::]. */
+function listenAddress(address: TcpAddress): JsonObject {
+  const { host, port } = address;
+  if (host !== '::') return renderAddress(address);
+  return { socket_address: { address: host, port_value: port, ipv4_compat: true } };
 }
 
 function connectionManager(config: Config, { earlyMutations, believesSender }: EdgeOptions): JsonObject {

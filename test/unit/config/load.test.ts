@@ -258,6 +258,18 @@ describe('parseConfig() reads', () => {
 });
 
 describe('parseConfig() for rendering an Envoy config', () => {
+  test('takes localhost for 127.0.0.1, and refuses an admin interface on another name', () => {
+    const file = (admin: string) => withServers(`${MINIMAL}envoy: { admin: ${admin}, listen: localhost:8080 }\n`);
+    const { envoy } = parseConfig(file('http://localhost:9901'), 'site.yaml', 'rendering');
+    expect(envoy.admin).toEqual({ kind: 'tcp', host: '127.0.0.1', port: 9901 });
+    expect(envoy.listen).toEqual({ kind: 'tcp', host: '127.0.0.1', port: 8080 });
+    // The sidecar alone may ask an Envoy by its name.
+    expect(() => parseConfig(file('http://envoy.test:9901'), 'site.yaml')).not.toThrow();
+    expect(problemsOf(() => parseConfig(file('http://envoy.test:9901'), 'site.yaml', 'rendering'))).toEqual([
+      { line: 11, message: expect.stringContaining('envoy.admin: must be an IP address') },
+    ]);
+  });
+
   test('needs the servers of each pool and envoy.listen, and names those that are missing', () => {
     expect(problemsOf(() => parseConfig(MINIMAL, 'site.yaml', 'rendering'))).toEqual([
       { line: 1, message: expect.stringContaining('envoy.listen: is missing') },
