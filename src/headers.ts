@@ -25,7 +25,12 @@ export const SERVED_HERE = 'served-here';
 /**
  * Headers of an answer that this site's Envoy, or another site's, would obey, and that an application must not be able to
  * send: it may reflect what a client sent, or stand behind a proxy of its own. The first takes the server, or at another site
- * this whole edge, out until its next health check; the second keeps Envoy from a retry.
+ * this whole edge, out until its next health check; the others keep
+ * Envoy from a retry.
  * https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#http-headers-consumed-from-upstream-calls
  */
-export const STEERING_HEADERS = ['x-envoy-immediate-health-check-fail', 'x-envoy-overloaded'] as const;
+export const STEERING_HEADERS = [
+  'x-envoy-immediate-health-check-fail',
+  'x-envoy-overloaded',
+  'x-envoy-ratelimited',
+] as const;

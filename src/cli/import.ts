@@ -1,11 +1,15 @@
-import { readFile } from 'node:fs/promises';
+import { readAtMost } from '../config/read-at-most.ts';
 import { whyUnreadable } from '../config/unreadable.ts';
+import { formatBytes } from '../format-bytes.ts';
 import { importText } from '../import/import-text.ts';
 import { printImportedConfig } from '../import/print-config.ts';
 import { decodeText } from '../import/script-text.ts';
 import { CommandFailed } from './command-failed.ts';
 import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
+
+/** An export of a whole configuration is some megabytes. */
+const MAX_FILE_BYTES = 32 * 1024 * 1024;
 
 /**
  * Prints the config file that does what a DataScript with the original rules did; what the script does besides is said
@@ -30,8 +34,15 @@ export async function importScript(file: string, context: CliContext): Promise<v
 async function readText(file: string): Promise<string> {
   let bytes: Buffer;
   try {
-    bytes = await readFile(file);
+    const start = await readAtMost(file, MAX_FILE_BYTES);
+    if (start.size !== start.bytes.length) {
+      throw new UsageError(
+        `${file} is longer than the limit of ${formatBytes(MAX_FILE_BYTES)}: take the script out of it`,
+      );
+    }
+    bytes = start.bytes;
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     throw new UsageError(`cannot import ${file}: ${whyUnreadable(error, { directory: 'name a Lua file' })}`);
   }
   const text = decodeText(bytes);

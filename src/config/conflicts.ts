@@ -39,6 +39,25 @@ export function refuseDuplicates(file: NamedPools, context: z.RefinementCtx): vo
 /** Of all pools together: what follows from a server is made, compared and sent at each reload. */
 export const MAX_SERVERS = 10_000;
 
+/** The names that the rendered Envoy config gives to clusters of its own. */
+const OWN_CLUSTER = /^site_persistence(_stand_in|_anywhere)?$/;
+const OWN_SUFFIX = /_(or_local|http2|server_\d+)$/;
+
+/** Two clusters of one name: Envoy would not start. */
+export function refuseOwnNames(file: NamedPools, context: z.RefinementCtx): void {
+  const pools = [
+    { path: ['local_pool', 'cluster'], name: file.local_pool.cluster },
+    ...file.remote_pools.map(({ cluster }, index) => ({ path: ['remote_pools', index, 'cluster'], name: cluster })),
+  ];
+  const remotes = new Set(file.remote_pools.map(({ cluster }) => cluster));
+  for (const { path, name } of pools) {
+    const isOwn = OWN_CLUSTER.test(name) || (OWN_SUFFIX.test(name) && remotes.has(name.replace(OWN_SUFFIX, '')));
+    if (!isOwn) continue;
+    const message = 'is a name that "site-persistence envoy" gives to a cluster of its own: choose another';
+    context.addIssue({ code: 'custom', path, message, input: name });
+  }
+}
+
 interface PoolsWithServers {
   readonly local_pool: { readonly servers: readonly Address[] };
   readonly remote_pools: readonly { readonly servers: readonly Address[] }[];

@@ -37,7 +37,7 @@ export async function loadConfigInWorker(file: string, options: LoadInWorkerOpti
       worker.once('error', (error) => fail(`reading the config failed: ${error.message}`, error));
       worker.once('exit', (code) => fail(`reading the config ended with code ${code}`));
       timer = setTimeout(() => fail(`reading the config took longer than ${timeoutMs / 1_000} s`), timeoutMs);
-      onAbort = () => fail('reading the config was broken off');
+      onAbort = () => fail('reading the config was aborted');
       signal?.addEventListener('abort', onAbort);
       if (signal?.aborted === true) onAbort();
     });

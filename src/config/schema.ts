@@ -14,6 +14,7 @@ import {
   refuseLonelyHopListen,
   refuseLonelySidecarTls,
   refuseOwnEdge,
+  refuseOwnNames,
   refuseSharedListeners,
   refuseTooManyServers,
   refuseUnsafeListeners,
@@ -357,6 +358,7 @@ export const configSchema = mapping({
   .superRefine(refuseLonelySidecarTls)
   .superRefine(refuseLonelyHopListen)
   .superRefine(refuseOwnEdge)
+  .superRefine(refuseOwnNames)
   .transform((file): Config => {
     const sidecars: readonly Address[] = file.envoy.sidecars ?? [file.listen];
     return {

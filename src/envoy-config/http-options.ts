@@ -4,9 +4,6 @@ import { STEERING_HEADERS } from '../headers.ts';
 import type { HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 
-/** `auto`: what TLS agrees on (ALPN). */
-export type UpstreamProtocol = RemoteProtocol;
-
 const TYPE = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
 /**
@@ -24,7 +21,7 @@ export interface HttpOptions {
 }
 
 /** How a cluster speaks HTTP: answers may be as large as they come. */
-export function httpOptions(protocol: UpstreamProtocol, options: HttpOptions): JsonObject {
+export function httpOptions(protocol: RemoteProtocol, options: HttpOptions): JsonObject {
   const { limits, idleTimeoutMs, mutations } = options;
   return {
     typed_extension_protocol_options: {
@@ -41,7 +38,8 @@ export function httpOptions(protocol: UpstreamProtocol, options: HttpOptions): J
   };
 }
 
-function codec(protocol: UpstreamProtocol): JsonObject {
+/** @param protocol `auto`: what TLS agrees on (ALPN) */
+function codec(protocol: RemoteProtocol): JsonObject {
   switch (protocol) {
     case 'http1':
       return { explicit_http_config: { http_protocol_options: {} } };

@@ -1,5 +1,5 @@
 import { formatAddress, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, RemotePoolConfig } from '../config/config.ts';
+import type { Config, RemotePoolConfig, RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
@@ -14,7 +14,7 @@ import {
 } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { healthCheckHost } from './health-check.ts';
-import { httpOptions, nothingOfEnvoysToObey, type UpstreamProtocol } from './http-options.ts';
+import { httpOptions, nothingOfEnvoysToObey } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { overHttp2, STAND_IN, serverListener, withFallback } from './names.ts';
 import { markServedElsewhere } from './served-here.ts';
@@ -83,7 +83,7 @@ function serversToClose({ protocol, servers }: RemotePoolConfig): readonly TcpAd
   return protocol !== 'http2' && servers.every(({ host }) => isIpAddress(host)) ? servers : [];
 }
 
-function protocolOf({ protocol, tls }: RemotePoolConfig): UpstreamProtocol {
+function protocolOf({ protocol, tls }: RemotePoolConfig): RemoteProtocol {
   return protocol === 'auto' && tls === null ? 'http1' : protocol;
 }
 
@@ -96,7 +96,7 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
       ? endpoints(pool.cluster, pool.servers, config.envoy.version)
       : throughListeners(pool, closed)),
     ...common(),
-    health_checks: [statusCheck(config, pool)],
+    health_checks: [statusCheck(config, pool, pool.protocol === 'http2' ? OVER_HTTP2 : {})],
     ...httpOptions(protocolOf(pool), {
       limits: HEADER_LIMITS,
       idleTimeoutMs: pool.idleTimeoutMs,
@@ -115,11 +115,12 @@ function http2Twin(config: Config, pool: RemotePoolConfig): JsonObject {
     ...common(),
     health_checks: [
       {
-        ...statusCheck(config, pool, { codec_client_type: 'HTTP2' }),
+        ...statusCheck(config, pool, OVER_HTTP2),
         // Not before the other check, whose cluster would then be taken in this one's place, and be as silent.
         unhealthy_threshold: pool.healthCheck.unhealthy + 1,
         // A site that speaks HTTP/1.1 only is not to be asked each second.
         unhealthy_interval: '10s',
+        no_traffic_interval: '10s',
       },
     ],
     ...httpOptions('http2', { limits: HEADER_LIMITS, idleTimeoutMs: pool.idleTimeoutMs }),
@@ -142,7 +143,7 @@ function statusCheck(config: Config, pool: RemotePoolConfig, more: JsonObject = 
     // Three time-outs and the sidecar's next poll come before the pings give up: see HTTP2.
     unhealthy_edge_interval: '0.1s',
     // The same where requests go by the other protocol: Envoy then says of this cluster that it has no traffic.
-    no_traffic_interval: '0.25s',
+    no_traffic_interval: formatProtoDuration(pool.healthCheck.intervalMs / 4),
     no_traffic_healthy_interval: formatProtoDuration(pool.healthCheck.intervalMs),
     // For lost packets and refused connections. The 503 of a site that is down takes it out at once.
     unhealthy_threshold: pool.healthCheck.unhealthy,
@@ -221,6 +222,8 @@ function closingCluster(config: Config, pool: RemotePoolConfig, server: TcpAddre
         }),
   };
 }
+
+const OVER_HTTP2 = { codec_client_type: 'HTTP2' };
 
 /** What comes through is encrypted already; the check is not. */
 const CHECK_OVER_TLS = { check: true };

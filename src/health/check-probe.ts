@@ -6,6 +6,7 @@ import { connect } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { parseAddress } from '../config/address.ts';
 import type { Config, StatusRange, TlsConfig } from '../config/config.ts';
+import { printable } from '../config/config-error.ts';
 import { formatStatusRanges } from '../config/status-ranges.ts';
 import { healthCheckHost } from '../envoy-config/health-check.ts';
 import { SYSTEM_CA_FILE } from '../envoy-config/tls.ts';
@@ -42,7 +43,7 @@ export async function repeatCheck(
   const target = tcpAddressOf(address);
   if (check === null || target === null) return null;
   try {
-    if (check.path === null) return await tryConnection(target, check.timeoutMs);
+    if (check.path === null) return await tryConnection(target, check.timeoutMs, signal);
     return describeStatus(await askStatus(target, check.path, check, signal), check.expect);
   } catch (error) {
     return { succeeds: false, text: reasonOf(error) };
@@ -80,17 +81,19 @@ function tcpAddressOf(address: string): Target | null {
   }
 }
 
-async function tryConnection({ host, port }: Target, timeoutMs: number): Promise<CheckResult> {
+async function tryConnection({ host, port }: Target, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
   const socket = connect({ host, port });
   const timer = setTimeout(() => socket.destroy(new NoAnswer(`no connection within ${timeoutMs} ms`)), timeoutMs);
   try {
-    await once(socket, 'connect');
+    await once(socket, 'connect', { signal });
     return { succeeds: true, text: 'it connects' };
   } finally {
     clearTimeout(timer);
     socket.destroy();
   }
 }
+
+const MAX_REASON_LENGTH = 200;
 
 /** Its message says it all. */
 class NoAnswer extends Error {}
@@ -148,12 +151,17 @@ const REASONS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'connection timed out',
 };
 
+/** What a peer may have put into an error, such as every name in its certificate, on one line. */
+function shortText({ message }: Error): string {
+  return printable(message.split('\n', 1)[0] ?? '').slice(0, MAX_REASON_LENGTH);
+}
+
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = 'code' in error ? String(error.code) : '';
   const known = REASONS[code];
   if (known !== undefined) return known;
   if (code.startsWith('HPE_')) return `its answer is not HTTP/1.1 (${error.message})`;
-  if (/CERT|TLS|SSL|EPROTO|ISSUER|SIGNATURE|SIGNED/.test(code)) return `TLS: ${error.message.split('\n', 1)[0]}`;
-  return error.message.split('\n', 1)[0] ?? code;
+  if (/CERT|TLS|SSL|EPROTO|ISSUER|SIGNATURE|SIGNED/.test(code)) return `TLS: ${shortText(error)}`;
+  return shortText(error);
 }

@@ -1,5 +1,7 @@
 import { lengthOf, numberOf } from './lua-library.ts';
-import { Api, CookieValue, Unknown, type Value } from './lua-values.ts';
+import { Api, CookieValue, Lost, Unknown, type Value } from './lua-values.ts';
+
+const MAX_TEXT_LENGTH = 64 * 1024;
 
 export function unary(operator: string, value: Value): Value {
   if (operator === '#') return lengthOf(value);
@@ -17,7 +19,11 @@ export function binary(operator: string, left: Value, right: Value, onCompared: 
   }
   if (operator === '..') {
     const isText = [left, right].every((side) => typeof side === 'string' || typeof side === 'number');
-    return isText ? `${String(left)}${String(right)}` : Unknown.from([left, right]);
+    if (!isText) return Unknown.from([left, right]);
+    const text = `${String(left)}${String(right)}`;
+    // A loop that doubles a text would come to more than memory holds.
+    if (text.length > MAX_TEXT_LENGTH) throw new Lost('a text grows too long');
+    return text;
   }
   if (typeof left === 'string' && typeof right === 'string') {
     const inOrder = order(operator, left < right ? -1 : left > right ? 1 : 0);

@@ -1,7 +1,7 @@
 import type { Chunk, Expression, Statement } from 'luaparse';
 import { callLibrary, numberOf } from './lua-library.ts';
 import { binary, unary } from './lua-operators.ts';
-import { Api, Closure, Scope, Table, Unknown, type Value } from './lua-values.ts';
+import { Api, Closure, Lost, Scope, Table, Unknown, type Value } from './lua-values.ts';
 
 /** The world that a script is followed in. */
 export interface Host {
@@ -12,9 +12,6 @@ export interface Host {
   /** A cookie's value was compared with a text. */
   compared(cookie: string, line: number): void;
 }
-
-/** The run can't be followed any further: nothing is known of what it would have done. */
-export class Lost extends Error {}
 
 const MAX_DEPTH = 150;
 const GLOBALS = new Set([

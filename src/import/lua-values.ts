@@ -1,5 +1,8 @@
 import type { FunctionDeclaration } from 'luaparse';
 
+/** The run can't be followed any further: nothing is known of what it would have done. */
+export class Lost extends Error {}
+
 /** What an expression of a script comes to; `undefined` is Lua's nil. */
 export type Value = undefined | boolean | number | string | Table | Closure | Api | CookieValue | Unknown;
 

@@ -1,6 +1,6 @@
 import type { Chunk, Expression } from 'luaparse';
-import { type Host, Lost, LuaRun } from './lua-run.ts';
-import { Api, CookieValue, Table, Unknown, type Value } from './lua-values.ts';
+import { type Host, LuaRun } from './lua-run.ts';
+import { Api, CookieValue, Lost, Table, Unknown, type Value } from './lua-values.ts';
 
 /** A request, and the pools at that moment. All pools are up but those named. */
 export interface World {

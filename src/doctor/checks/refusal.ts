@@ -21,6 +21,7 @@ const HARM: Readonly<Record<string, string>> = {
   'x-envoy-immediate-health-check-fail':
     'is taken out until its next health check, and at the other sites this whole edge',
   'x-envoy-overloaded': 'keeps Envoy from every retry of that request',
+  'x-envoy-ratelimited': 'keeps Envoy from every retry of that request',
 };
 
 /** What Envoy obeys in an answer must not come from an application, which may only reflect what a client sent. */

@@ -67,7 +67,9 @@ export function safeRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] 
     const policy = retryPolicyOf(request);
     const name = describeRoute(request.route);
     const mend = yaml(`in "route" of ${name}:`, { retry_policy: model });
-    const missing = conditionsOf(model).filter((condition) => !conditionsOf(policy).includes(condition));
+    // Refusals are another check's.
+    const needed = conditionsOf(model).filter((condition) => condition !== 'retriable-headers');
+    const missing = needed.filter((condition) => !conditionsOf(policy).includes(condition));
     if (missing.length > 0) {
       return [
         warn(`${name} does not retry on ${missing.join(', ')}: what meets a server that just died is lost`, mend),

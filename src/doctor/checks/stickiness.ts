@@ -97,10 +97,12 @@ function onlyOwnAnswers(manager: ConnectionManager, { config, expected, snapshot
 /** Whether the local pool's upstream filter sets the header by which the filter's match tree knows its answers. */
 function hasMark({ matcher }: HttpFilter, localCluster: unknown): boolean {
   const asked = JSON.stringify(matcher);
-  return upstreamMutations(localCluster, 'response_mutations').some((mutation) => {
-    const mark = textAt(mutation, 'append', 'header', 'key');
-    return mark !== undefined && asked.includes(JSON.stringify(mark));
-  });
+  return upstreamMutations(localCluster, 'response_mutations').some((mutation) =>
+    ['key', 'value'].every((part) => {
+      const text = textAt(mutation, 'append', 'header', part);
+      return text !== undefined && asked.includes(JSON.stringify(text));
+    }),
+  );
 }
 
 function cookieOf(filter: unknown): unknown {
@@ -142,7 +144,10 @@ function duplicateCookies({ config, duplicateCookies: count }: Facts): Verdict[]
   const { name, path, domain } = config.localPool.cookie;
   // Whether a sidecar runs is said elsewhere.
   if (count === null) return [];
-  if (count === 0) return [ok(`no request has carried ${name} twice`)];
+  if (count === 0) {
+    const unseen = config.envoy.fastPath ? ' of those that the sidecar sees; the fast path hides the rest' : '';
+    return [ok(`no request has carried ${name} twice${unseen}`)];
+  }
   return [
     warn(
       `${count} requests carried ${name} twice: where Envoy can't read the first, the client gets a new server each time`,

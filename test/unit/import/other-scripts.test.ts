@@ -91,3 +91,8 @@ else avi.pool.select("local_pool") end`,
     why: `this is not the site-persistence script: it ${lacks.join(' and ')}`,
   });
 });
+
+test('a script whose texts grow without a bound is refused like any other', () => {
+  const script = 'local a = "x" for i = 1, 60 do a = a .. a end avi.pool.select("p")';
+  expect(importText(script)).toMatchObject({ kind: 'other' });
+});
