@@ -168,10 +168,16 @@ const hostHeader = text(
   'a Host: a name or an address, with a port if need be, such as shop.example.com',
 );
 
+/** YAML reads a single status as a number. */
+const statuses = z.preprocess(
+  (value) => (typeof value === 'number' ? String(value) : value),
+  parsed(parseStatusRanges, 'must be statuses such as 200-399 or 200,204'),
+);
+
 const healthCheck = mapping({
   path: uriPath.nullable().default(null),
   host: hostHeader.default('localhost'),
-  expect: parsed(parseStatusRanges, 'must be statuses such as 200-399 or 200,204').prefault('200-399'),
+  expect: statuses.prefault('200-399'),
   interval: checkInterval,
   timeout: checkTimeout,
 }).transform((check) => ({

@@ -162,7 +162,7 @@ function withoutStickiness(): JsonObject {
   };
 }
 
-/** The other site, or this one in its stead where that cannot be reached or refuses, or any other. */
+/** The other site; where that cannot be reached or refuses this one, and then any other. */
 function orElseHere(config: Config, pool: RemotePoolConfig): RouteAction {
   if (!hasPriorityGroups(config.envoy.version)) return nextClusterOnRetry(withFallback(pool));
   const others = config.remotePools.filter((other) => other !== pool);

@@ -12,12 +12,13 @@ interface Row extends LoadReport {
 const rows: Row[] = [];
 
 afterAll(() => {
-  const table = rows.map(({ what, requests, lost, windowMs, slowerThan100Ms, moved, bounced }) => ({
+  const table = rows.map(({ what, requests, lost, windowMs, slowerThan100Ms, longestMs, moved, bounced }) => ({
     what,
     requests,
     lost,
     'window ms': windowMs,
     '>100 ms': slowerThan100Ms,
+    'longest ms': longestMs,
     moved,
     bounced,
   }));

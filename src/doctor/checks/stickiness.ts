@@ -60,8 +60,8 @@ function stickiness(manager: ConnectionManager, { config, expected }: Facts): Ve
   if (isTrueAt(filter.config, 'strict')) {
     const text = 'strict: a client whose server is down gets a 503 instead of another server';
     const own = { typed_config: { strict: false } };
-    const mended = filter.matcher === undefined ? own : { typed_config: { extension_config: own } };
-    return [wrong(text, yaml('in the stateful_session filter:', mended))];
+    const notStrict = filter.matcher === undefined ? own : { typed_config: { extension_config: own } };
+    return [wrong(text, yaml('in the stateful_session filter:', notStrict))];
   }
   return [ok(`cookie ${config.localPool.cookie.name}, as in the config`)];
 }
