@@ -23,14 +23,11 @@ export const SERVED_HEADER = 'proxy-connection';
 export const SERVED_HERE = 'served-here';
 
 /**
- * Headers of an answer that this site's Envoy, or another site's, would obey, and that an application must not be able to
- * send: it may reflect what a client sent, or stand behind a proxy of its own. The first takes the server, or at another site
- * this whole edge, out until its next health check; the others keep
- * Envoy from a retry.
+ * A header of an answer that Envoy obeys: it takes the server, or at another site this whole edge, out until its next health
+ * check. An application must not be able to send it: it may reflect what a client sent, or stand behind a proxy of its own.
  * https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#http-headers-consumed-from-upstream-calls
  */
-export const STEERING_HEADERS = [
-  'x-envoy-immediate-health-check-fail',
-  'x-envoy-overloaded',
-  'x-envoy-ratelimited',
-] as const;
+export const CHECK_FAIL_HEADER = 'x-envoy-immediate-health-check-fail';
+
+/** Those that Envoy obeys in another site's answer: the others keep it from a retry of what that site refuses. */
+export const OBEYED_OF_OTHER_SITES = [CHECK_FAIL_HEADER, 'x-envoy-overloaded', 'x-envoy-ratelimited'] as const;

@@ -2,11 +2,11 @@ import type { Config, EjectConfig, EnvoyConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { MAX_CALLS_OF_CONNECTION } from '../ext-proc/max-calls.ts';
 import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
-import { REFUSED_HEADER } from '../headers.ts';
+import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { checkTiming, endpoints, noLimits, poolDefaults } from './cluster-parts.ts';
 import { HEADER_LIMITS, HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
-import { httpOptions, nothingOfEnvoysToObey } from './http-options.ts';
+import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { ANYWHERE, SIDECAR_CLUSTER, STAND_IN } from './names.ts';
 import { aggregate, renderRemoteClusters, waysTo } from './remote-clusters.ts';
@@ -56,12 +56,9 @@ function localCluster(config: Config): JsonObject {
   };
 }
 
-/**
- * An application's own refusal would be none, but be taken for one: the request would be done again. The others Envoy
- * itself would obey.
- */
+/** An application's own refusal would be none, but be taken for one: the request would be done again. */
 function nothingToSteerBy(): JsonObject[] {
-  return [{ remove: REFUSED_HEADER }, ...nothingOfEnvoysToObey()];
+  return [{ remove: REFUSED_HEADER }, { remove: CHECK_FAIL_HEADER }];
 }
 
 function outlierDetection({ localPool, envoy }: Config): JsonObject {

@@ -1,6 +1,5 @@
 import type { RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { STEERING_HEADERS } from '../headers.ts';
 import type { HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 
@@ -61,9 +60,4 @@ function headerMutation(mutations: JsonObject): JsonObject[] {
       typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
     },
   ];
-}
-
-/** Response mutations: see {@link STEERING_HEADERS}. */
-export function nothingOfEnvoysToObey(): JsonObject[] {
-  return STEERING_HEADERS.map((header) => ({ remove: header }));
 }

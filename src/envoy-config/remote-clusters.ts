@@ -1,7 +1,7 @@
 import { formatAddress, isIpAddress, type TcpAddress } from '../config/address.ts';
 import type { Config, RemotePoolConfig, RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { HOP_HEADER } from '../headers.ts';
+import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import {
   CONNECT_TIMEOUT,
@@ -14,7 +14,7 @@ import {
 } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { healthCheckHost } from './health-check.ts';
-import { httpOptions, nothingOfEnvoysToObey } from './http-options.ts';
+import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { overHttp2, STAND_IN, serverListener, withFallback } from './names.ts';
 import { markServedElsewhere } from './served-here.ts';
@@ -161,7 +161,7 @@ function mutations(config: Config): JsonObject {
   return {
     // On a retry from the local pool, when the route that adds the header was not the one taken.
     request_mutations: [{ append: overwrite(HOP_HEADER, config.site) }],
-    response_mutations: [...nothingOfEnvoysToObey(), markServedElsewhere()],
+    response_mutations: [...OBEYED_OF_OTHER_SITES.map((header) => ({ remove: header })), markServedElsewhere()],
   };
 }
 

@@ -20,6 +20,8 @@ const RETRY_ON_REFUSAL = `${RETRY_ON},retriable-headers`;
 
 const RETRIES = 5;
 
+const FAST = 'fast_local';
+
 /** A decision or, without one, what Envoy can tell by itself; the first route that matches wins. */
 export function renderRouteConfig(config: Config): JsonObject {
   return {
@@ -59,19 +61,17 @@ const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
 function retriedOnReset({ envoy, localPool }: Config, route: Route): Route[] {
   const { match, route: action } = route;
   if (!envoy.retryOnReset || action.cluster === localPool.cluster) return [];
-  return [
-    {
-      ...route,
-      match: { ...match, headers: [IS_SAFE, ...(match.headers ?? [])] },
-      route: {
-        ...action,
-        retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` },
-      },
-    },
-  ];
+  return (route.name === FAST ? EACH_SAFE_METHOD : [ANY_SAFE_METHOD]).map((string_match) => ({
+    ...route,
+    match: { ...match, headers: [{ name: ':method', string_match }, ...(match.headers ?? [])] },
+    route: { ...action, retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` } },
+  }));
 }
 
-const IS_SAFE = { name: ':method', string_match: { safe_regex: { regex: 'GET|HEAD' } } };
+const ANY_SAFE_METHOD = { safe_regex: { regex: 'GET|HEAD' } };
+
+/** Where nearly every request comes by: a regular expression would take 0.6 % of all that Envoy does for one. */
+const EACH_SAFE_METHOD = [{ exact: 'GET' }, { exact: 'HEAD' }];
 
 /** Here, and where no server here takes it at another site. */
 function undecidedLocalRoute(config: Config): Route {
@@ -234,7 +234,7 @@ function fastRoute(config: Config): Route {
     isNot(':path', { safe_regex: { regex: '[^?#]*%\\C*' } }),
   ];
   return {
-    ...localRoute(config, 'fast_local', []),
+    ...localRoute(config, FAST, []),
     match: {
       ...matchAll(matchers),
       runtime_fraction: {

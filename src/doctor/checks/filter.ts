@@ -2,11 +2,11 @@ import { HEADER_LIMITS } from '../../envoy-config/header-limits.ts';
 import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER } from '../../headers.ts';
 import type { HttpFilter } from '../connection-managers.ts';
+import { createDestinationReader } from '../destination.ts';
 import { EARLY_HEADER_MUTATION, EXT_PROC, HEALTH_CHECK, ROUTER, STATEFUL_SESSION } from '../extension-types.ts';
 import { type Edge, type Facts, formatSidecar } from '../facts.ts';
 import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, durationMsAt, isTrueAt, listAt, numberAt, pick, textAt, typeOf } from '../json.ts';
-import { poolsOf } from '../pools.ts';
 import { matchString } from '../route-match.ts';
 import { isExtProcOff } from '../route-survey.ts';
 import type { CheckGroup } from './check.ts';
@@ -46,7 +46,11 @@ function present(facts: Facts): Verdict[] {
   const { edges, snapshot, config, expected } = facts;
   if (snapshot.unread.has('configDump')) return [unchecked('the config cannot be read')];
   const verdicts: Verdict[] = [];
-  const pools = new Set(poolsOf(config).map(({ cluster }) => cluster));
+  const reader = createDestinationReader(config, snapshot);
+  const leadsToPools = (routeConfig: unknown) =>
+    listAt(routeConfig, 'virtual_hosts').some((host) =>
+      listAt(host, 'routes').some((route) => (reader.read(route, routeConfig, {})?.first.size ?? 0) > 0),
+    );
   for (const manager of snapshot.connectionManagers) {
     for (const what of manager.unread) verdicts.push(unchecked(`${manager.label}: not read: ${what}`));
   }
@@ -73,17 +77,10 @@ function present(facts: Facts): Verdict[] {
   }
   const isEdge = new Set(edges.map(({ config: manager }) => manager));
   for (const manager of snapshot.connectionManagers) {
-    if (manager.isInternal || isEdge.has(manager.config) || !mentions(manager.routeConfig, pools)) continue;
+    if (manager.isInternal || isEdge.has(manager.config) || !leadsToPools(manager.routeConfig)) continue;
     verdicts.push(warn(`${manager.label} leads to the pools too, but asks no sidecar`, mend));
   }
   return verdicts;
-}
-
-/** Whether some route goes to one of these clusters by name. */
-function mentions(routeConfig: unknown, clusters: ReadonlySet<string>): boolean {
-  return listAt(routeConfig, 'virtual_hosts').some((host) =>
-    listAt(host, 'routes').some((route) => clusters.has(textAt(route, 'route', 'cluster') ?? '')),
-  );
 }
 
 /** What must see the decision: the status URI's second answer, the stickiness, and the routing itself. */

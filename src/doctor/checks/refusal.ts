@@ -1,4 +1,4 @@
-import { HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
+import { CHECK_FAIL_HEADER, HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, pick, textAt } from '../json.ts';
@@ -18,10 +18,7 @@ export const REFUSAL_CHECKS: CheckGroup = {
 /** What happens when an answer of an application has this header. */
 const HARM: Readonly<Record<string, string>> = {
   [REFUSED_HEADER]: 'gets the request again, a POST as well',
-  'x-envoy-immediate-health-check-fail':
-    'is taken out until its next health check, and at the other sites this whole edge',
-  'x-envoy-overloaded': 'keeps Envoy from every retry of that request',
-  'x-envoy-ratelimited': 'keeps Envoy from every retry of that request',
+  [CHECK_FAIL_HEADER]: 'is taken out until its next health check, and at the other sites this whole edge',
 };
 
 /** What Envoy obeys in an answer must not come from an application, which may only reflect what a client sent. */
