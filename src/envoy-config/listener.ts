@@ -132,7 +132,7 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
       routerFilter(),
     ],
     local_reply_config: {
-      mappers: [refusalOfEnvoy(config, [isForwarded()]), ...statusAnswers(config)],
+      mappers: [...refusalsOfEnvoy(config, [isForwarded()]), ...statusAnswers(config), tooLargeToRepeat([])],
     },
     access_log: config.envoy.fastPath ? accessLogsWithFastPath() : [accessLog(decisionOfSidecar)],
     route_config: renderRouteConfig(config),
@@ -252,12 +252,30 @@ export function statefulSessionFilter(cookie: CookieConfig): JsonObject {
  * can serve it.
  * @param conditions access log filters that must hold as well
  */
-export function refusalOfEnvoy(config: Config, conditions: readonly JsonObject[]): JsonObject {
+export function refusalsOfEnvoy(config: Config, conditions: readonly JsonObject[]): JsonObject[] {
+  const headers_to_add = [overwrite(REFUSED_HEADER, config.site)];
   const isUnserved = { response_flag_filter: { flags: ['UH', 'UF'] } };
-  return {
-    filter: conditions.length === 0 ? isUnserved : { and_filter: { filters: [isUnserved, ...conditions] } },
-    headers_to_add: [overwrite(REFUSED_HEADER, config.site)],
-  };
+  return [
+    { filter: all([isUnserved, ...conditions]), headers_to_add },
+    { ...tooLargeToRepeat(conditions), headers_to_add },
+  ];
+}
+
+/**
+ * An upload that grew past `request_body_buffer_limit` between two tries. Envoy says 507 then, but no server has seen the request,
+ * and it is no less a 503 than what it would have said after the last try.
+ */
+function tooLargeToRepeat(conditions: readonly JsonObject[]): JsonObject {
+  return { filter: all([hasStatus(507), ...conditions]), status_code: 503 };
+}
+
+function all(filters: readonly JsonObject[]): JsonObject {
+  const [only] = filters;
+  return filters.length === 1 && only !== undefined ? only : { and_filter: { filters } };
+}
+
+function hasStatus(status: number): JsonObject {
+  return { status_code_filter: { comparison: { op: 'EQ', value: { default_value: status, runtime_key: 'unused' } } } };
 }
 
 function isForwarded(): JsonObject {
@@ -271,11 +289,7 @@ function statusAnswers(config: Config): JsonObject[] {
       and_filter: {
         filters: [
           { header_filter: { header: { name: ':path', string_match: { safe_regex: isStatusUri(config) } } } },
-          {
-            status_code_filter: {
-              comparison: { op: 'EQ', value: { default_value: up ? 200 : 503, runtime_key: 'unused' } },
-            },
-          },
+          hasStatus(up ? 200 : 503),
         ],
       },
     },

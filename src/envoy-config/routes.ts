@@ -51,7 +51,7 @@ export function renderRouteConfig(config: Config): JsonObject {
 }
 
 /** An upload so large can still be sent to another site when the first refuses it. It costs so much memory for each, until it is answered. */
-const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
+export const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
 
 /**
  * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once, so that a request that

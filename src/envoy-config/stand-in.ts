@@ -4,9 +4,9 @@ import { expiredCookie } from '../ext-proc/expired-cookie.ts';
 import { HOP_HEADER } from '../headers.ts';
 import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
-import { refusalOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
+import { refusalsOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
 import { oneOwnerFilter, STAND_IN } from './names.ts';
-import { plainLocalRoute } from './routes.ts';
+import { BODY_BUFFER_BYTES, plainLocalRoute } from './routes.ts';
 import { onlyWhenServedHere } from './served-here.ts';
 
 /**
@@ -49,13 +49,14 @@ function connectionManager(config: Config): JsonObject {
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS_BEHIND_EDGE.count },
     ...upgrades(),
     http_filters: [...oneOwner(config), statefulSessionFilter(config.localPool.cookie), routerFilter()],
-    local_reply_config: { mappers: [refusalOfEnvoy(config, [])] },
+    local_reply_config: { mappers: refusalsOfEnvoy(config, []) },
     route_config: {
       name: STAND_IN,
       virtual_hosts: [
         {
           name: 'application',
           domains: ['*'],
+          request_body_buffer_limit: BODY_BUFFER_BYTES,
           routes: [
             // Forwarded to this site, so the application is told.
             plainLocalRoute(config, 'stand_in_forwarded', [isForwardedByAnother(config)]),

@@ -117,6 +117,16 @@ test('180 cookies over HTTP/1.1 and an upload as large as can be repeated are se
       await lab.east.startPool();
       await lab.ready();
     }
+    // Past the limit nobody can send it again; it is still a plain 503.
+    await lab.east.stopPool();
+    const tooLarge = await new Client().request(lab.west.url, {
+      method: 'POST',
+      body: Buffer.alloc(30 * 1024 * 1024, 'x'),
+      headers: { cookie: session },
+      timeoutMs: 20_000,
+    });
+    expect([200, 503], tooLarge.body.slice(0, 100)).toContain(tooLarge.status);
+    expect(tooLarge.headers).not.toHaveProperty('x-site-refused');
     client.close();
   } finally {
     await lab.close();

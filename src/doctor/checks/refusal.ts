@@ -1,7 +1,7 @@
 import { CHECK_FAIL_HEADER, HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
-import { at, listAt, pick, textAt } from '../json.ts';
+import { at, listAt, numberAt, pick, textAt } from '../json.ts';
 import type { CheckGroup } from './check.ts';
 import { eachEdge } from './edges.ts';
 import { upstreamMutations } from './upstream-mutations.ts';
@@ -44,8 +44,11 @@ const AS_SAFE = [...UNSEEN, 'NR', 'NC', 'UO'];
 
 function refusal(edge: Edge, { config, expected }: Facts): Verdict[] {
   const mend = yaml('in the connection manager:', pick(expected.connectionManager, 'local_reply_config'));
-  const mappers = listAt(edge.config, 'local_reply_config', 'mappers').filter((mapper) =>
-    listAt(mapper, 'headers_to_add').some((item) => textAt(item, 'header', 'key')?.toLowerCase() === REFUSED_HEADER),
+  const mappers = listAt(edge.config, 'local_reply_config', 'mappers').filter(
+    (mapper) =>
+      listAt(mapper, 'headers_to_add').some(
+        (item) => textAt(item, 'header', 'key')?.toLowerCase() === REFUSED_HEADER,
+      ) && !isForTooLarge(at(mapper, 'filter')),
   );
   if (mappers.length === 0) {
     return [
@@ -77,6 +80,13 @@ function refusal(edge: Edge, { config, expected }: Facts): Verdict[] {
     return [warn(`${REFUSED_HEADER} is on answers to clients as well: ask for ${HOP_HEADER} in the filter`, mend)];
   }
   return [ok(`Envoy's own 503 to another site says ${REFUSED_HEADER}: ${config.site}`)];
+}
+
+/** An upload too large to be sent again, which no server has seen either; Envoy gives it no flag. */
+function isForTooLarge(filter: unknown): boolean {
+  return conjuncts(filter).some(
+    (part) => numberAt(part, 'status_code_filter', 'comparison', 'value', 'default_value') === 507,
+  );
 }
 
 /** The filters that must all hold. Of an `or_filter` it is not certain which holds, so it counts for none. */
