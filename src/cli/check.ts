@@ -2,6 +2,7 @@ import { formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { listenersOf } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
+import { hasWallClockCookies } from '../envoy-config/versions.ts';
 import { describeAdmin } from '../health/admin-client.ts';
 import { readCertificates } from '../tls/certificates.ts';
 import type { CliContext } from './run.ts';
@@ -23,10 +24,23 @@ export async function check(configFile: string, context: CliContext): Promise<vo
     ),
     `ext_proc on ${formatAddress(config.listen)}, Envoy's admin interface at ${describeAdmin(config.envoy.admin)}`,
     `a session whose owner is down: ${config.onOwnerDown}; with both cookies: ${config.bothCookies}`,
+    ...describeTtl(config),
     ...(await describeListenerTls(config)),
     ...describeEnvoyTls(config),
   ];
   context.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** A lifetime that surprises is worth a line where one looks before it is in force. */
+function describeTtl({ localPool, envoy }: Config): string[] {
+  const { name, ttlMs } = localPool.cookie;
+  if (ttlMs === null) return [];
+  const clock = hasWallClockCookies(envoy.version)
+    ? ''
+    : `; Envoy ${envoy.version} counts it by the machine's uptime, so that two Envoys of one site disagree`;
+  return [
+    `note: ${name} has a ttl: ${ttlMs / 1_000} s after it was set a session gets a new server, in use or not${clock}`,
+  ];
 }
 
 async function describeListenerTls(config: Config): Promise<string[]> {

@@ -31,3 +31,8 @@ export function joinsHeaderLines(version: EnvoyVersion): boolean {
 export function keepsHostsWithoutDns(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.40');
 }
+
+/** The end of a cookie with a `ttl` is told by the wall clock; before, by the uptime of the machine that set it. */
+export function hasWallClockCookies(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.39');
+}

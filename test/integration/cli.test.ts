@@ -163,6 +163,24 @@ describe('a config file', () => {
       'a session whose owner is down: adopt; with both cookies: remote',
     ]);
   });
+
+  test.each([
+    ['1.40', ''],
+    ['1.38', "; Envoy 1.38 counts it by the machine's uptime, so that two Envoys of one site disagree"],
+  ])('that has a cookie with a ttl: check says what that does with Envoy %s', async (version, clock) => {
+    const file = await writeSiteFile(
+      [
+        'site: east',
+        'local_pool: { cluster: local_pool, cookie: { name: KVAAVROI, ttl: 1h } }',
+        'remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ }]',
+        `envoy: { version: "${version}" }`,
+        '',
+      ].join('\n'),
+    );
+    expect(answer(await runCli(['check', '-c', file]))).toContain(
+      `note: KVAAVROI has a ttl: 3600 s after it was set a session gets a new server, in use or not${clock}`,
+    );
+  });
 });
 
 test('check says what TLS means, and names a certificate with which the sidecar would not start', async () => {
