@@ -115,7 +115,7 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     const server = await startExtProcServer({ listen, socket, tls: extProcTls, service, open, logger });
     // Side by side, for each may take its time: the whole stop stays under 5 s.
     started.push({ close: async () => void (await Promise.all([server.close(), generation.fastPath.close()])) });
-    // Before its first poll a sidecar would have no opinion, and its status URI would tell the other sites 503.
+    // Before its first poll a sidecar would have no opinion.
     await generation.health.start();
     server.acceptCalls();
     serving = 'serving';
