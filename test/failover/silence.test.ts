@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
 import { Load, type LoadReport } from '../support/load.ts';
 import { canSilenceLink, LINK_ADDRESS, silenceLink } from '../support/silent-link.ts';
@@ -100,6 +101,10 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
         for (const pool of file.remote_pools) pool.protocol = protocol;
       };
       await withLab(envoyVersion, configure, async (lab) => {
+        const cluster = protocol === 'auto' ? 'remote_pool_http2' : 'remote_pool';
+        await waitUntil(async () => (await lab.east.stat(`cluster.${cluster}.membership_healthy`)) === 1, {
+          what: cluster,
+        });
         const restore = await silenceLink();
         try {
           const client = new Client();
