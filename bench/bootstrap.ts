@@ -6,6 +6,9 @@ const route = z.looseObject({ name: z.string(), match: z.looseObject({}) });
 const virtualHost = z.looseObject({ routes: z.array(route) });
 const cluster = z.looseObject({ name: z.string() });
 
+/** A filter behind a match tree, with its own config inside. */
+const behindMatcher = z.looseObject({ extension_config: z.looseObject({ typed_config: z.looseObject({}) }) });
+
 const connectionManager = z.looseObject({
   http_filters: z.array(httpFilter),
   route_config: z.looseObject({ virtual_hosts: z.array(virtualHost) }),
@@ -18,7 +21,12 @@ export const bootstrapSchema = z.looseObject({
       z.looseObject({
         name: z.string(),
         filter_chains: z.array(
-          z.looseObject({ filters: z.array(z.looseObject({ name: z.string(), typed_config: connectionManager })) }),
+          z.looseObject({
+            // A listener that leads to a server of another site has a TCP proxy.
+            filters: z.array(
+              z.looseObject({ name: z.string(), typed_config: z.union([connectionManager, z.looseObject({})]) }),
+            ),
+          }),
         ),
       }),
     ),
@@ -34,8 +42,16 @@ const SIDECAR_CLUSTER = 'site_persistence';
 
 function connectionManagers(bootstrap: Bootstrap): z.infer<typeof connectionManager>[] {
   return bootstrap.static_resources.listeners.flatMap((listener) =>
-    listener.filter_chains.flatMap((chain) => chain.filters.map((filter) => filter.typed_config)),
+    listener.filter_chains.flatMap((chain) => chain.filters.flatMap(({ typed_config }) => managerOf(typed_config))),
   );
+}
+
+function managerOf(config: object): z.infer<typeof connectionManager>[] {
+  return isManager(config) ? [config] : [];
+}
+
+function isManager(config: object): config is z.infer<typeof connectionManager> {
+  return 'http_filters' in config && 'route_config' in config;
 }
 
 /** Nobody's requests are logged, so that no log is measured. */
@@ -48,11 +64,18 @@ export function withoutDecision(bootstrap: Bootstrap): void {
   const kept = ['envoy.filters.http.stateful_session', 'envoy.filters.http.router'];
   bootstrap.static_resources.listeners = bootstrap.static_resources.listeners.filter(({ name }) => name === 'edge');
   for (const manager of connectionManagers(bootstrap)) {
-    manager.http_filters = manager.http_filters.filter((filter) => kept.includes(filter.name));
+    manager.http_filters = manager.http_filters
+      .filter((filter) => kept.includes(filter.name))
+      .map((filter) => {
+        // Nobody marks the answers here.
+        const wrapped = behindMatcher.safeParse(filter.typed_config);
+        return wrapped.success ? { ...filter, typed_config: wrapped.data.extension_config.typed_config } : filter;
+      });
     delete manager.early_header_mutation_extensions;
     delete manager.local_reply_config;
     for (const host of manager.route_config.virtual_hosts) {
-      host.routes = host.routes.filter((route) => route.name === 'undecided_local');
+      const match = { prefix: '/' };
+      host.routes = [{ name: 'local', match, route: { cluster: 'local_pool', timeout: '0s' } }];
       delete host.request_headers_to_remove;
     }
   }
