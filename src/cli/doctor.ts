@@ -6,7 +6,7 @@ import { examine } from '../doctor/examine.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
 import { AdminError, describeAdmin, type Host } from '../health/admin-client.ts';
 import { repeatCheck } from '../health/check-probe.ts';
-import { describeResult, isFailing, MAX_ASKED_PER_POOL, withReason } from '../health/failure-reasons.ts';
+import { describeResult, hostsToAsk, withReason } from '../health/failure-reasons.ts';
 import { CommandFailed } from './command-failed.ts';
 import { readState } from './ops.ts';
 import type { CliContext } from './run.ts';
@@ -37,7 +37,7 @@ async function withReasons(
 ): Promise<EnvoySnapshot['hosts']> {
   if (hosts === null) return null;
   const explained = [...hosts].map(async ([cluster, all]) => {
-    const asked = all.filter(isFailing).slice(0, MAX_ASKED_PER_POOL);
+    const asked = hostsToAsk(all);
     return [
       cluster,
       await Promise.all(all.map((host) => (asked.includes(host) ? explain(cluster, host) : host))),

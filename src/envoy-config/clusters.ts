@@ -56,7 +56,10 @@ function localCluster(config: Config): JsonObject {
   };
 }
 
-/** An application's own refusal would be none, but be taken for one: the request would be done again. */
+/**
+ * An application's own refusal would be taken for a site's, and the request done again; its word that it fails its check
+ * would take it out of the pool.
+ */
 function nothingToSteerBy(): JsonObject[] {
   return [{ remove: REFUSED_HEADER }, { remove: CHECK_FAIL_HEADER }];
 }

@@ -8,7 +8,7 @@ import type { PoolState, WatchedPool } from './pool.ts';
 const ASK_AGAIN_MS = 10_000;
 
 /** Of a large pool a few tell enough. */
-export const MAX_ASKED_PER_POOL = 5;
+const MAX_ASKED_PER_POOL = 5;
 
 interface FailingHost {
   readonly pool: WatchedPool;
@@ -40,8 +40,10 @@ export class FailureReasons {
 
   /** Looks at the pools as a good poll saw them. */
   observe(watched: readonly WatchedPool[], pools: readonly PoolState[]): void {
-    const failing = watched.flatMap((pool, index) => failingHosts(pool, pools[index]?.hosts ?? []));
-    const askedFor = failing.map(keyOf).join(' ');
+    const failing = watched.flatMap((pool, index) =>
+      hostsToAsk(pools[index]?.hosts ?? []).map(({ address }) => ({ pool, address })),
+    );
+    const askedFor = failing.map(({ pool, address }) => keyOf(pool.cluster, address)).join(' ');
     if (failing.length === 0) {
       this.#reasons.clear();
       this.#succeeded.clear();
@@ -60,7 +62,7 @@ export class FailureReasons {
 
   /** The host with the reason, where it is known. */
   explained(cluster: string, host: Host): Host {
-    const reason = isFailing(host) ? this.#reasons.get(`${cluster} ${host.address}`) : undefined;
+    const reason = isFailing(host) ? this.#reasons.get(keyOf(cluster, host.address)) : undefined;
     return reason === undefined ? host : withReason(host, reason);
   }
 
@@ -69,14 +71,14 @@ export class FailureReasons {
   }
 
   async #ask(failing: readonly FailingHost[]): Promise<void> {
-    const known = new Set(failing.map(keyOf));
+    const known = new Set(failing.map(({ pool, address }) => keyOf(pool.cluster, address)));
     for (const key of this.#reasons.keys()) if (!known.has(key)) this.#reasons.delete(key);
     await Promise.all(failing.map((host) => this.#askOne(host)));
   }
 
   async #askOne({ pool, address }: FailingHost): Promise<void> {
     const result = await repeatCheck(this.#config, pool.cluster, address, this.#closing.signal);
-    const key = keyOf({ pool, address });
+    const key = keyOf(pool.cluster, address);
     if (result === null || this.#closing.signal.aborted) return;
     const hasSucceeded = this.#succeeded.has(key);
     if (result.succeeds) this.#succeeded.add(key);
@@ -93,7 +95,12 @@ export class FailureReasons {
   }
 }
 
-export function isFailing({ why }: Host): boolean {
+/** The hosts of a pool whose checks are to be repeated. */
+export function hostsToAsk(hosts: readonly Host[]): Host[] {
+  return hosts.filter(isFailing).slice(0, MAX_ASKED_PER_POOL);
+}
+
+function isFailing({ why }: Host): boolean {
   return why.includes(FAILED_CHECK);
 }
 
@@ -105,13 +112,6 @@ export function describeResult({ succeeds, text }: CheckResult): string {
   return succeeds ? `only Envoy's own, from here it succeeds: ${text}` : text;
 }
 
-function failingHosts(pool: WatchedPool, hosts: readonly Host[]): FailingHost[] {
-  return hosts
-    .filter(isFailing)
-    .slice(0, MAX_ASKED_PER_POOL)
-    .map(({ address }) => ({ pool, address }));
-}
-
-function keyOf({ pool, address }: FailingHost): string {
-  return `${pool.cluster} ${address}`;
+function keyOf(cluster: string, address: string): string {
+  return `${cluster} ${address}`;
 }

@@ -46,15 +46,7 @@ describe.each(['1.40.0', '1.38.3', '1.36.4'] as const)('Envoy %s', (envoyVersion
     lab = await startTwoSites({ envoyVersion });
   });
   afterAll(async () => await lab?.close());
-  afterEach(async () => {
-    for (const site of lab.sites) {
-      if (site.sidecar().hasEnded) await site.startSidecar();
-      if (!site.apps.some((app) => app.hasEnded)) continue;
-      await site.waitForStatus(503);
-      await site.startPool();
-    }
-    await lab.ready();
-  });
+  afterEach(async () => await lab.restore());
 
   test.each([
     [true, true],

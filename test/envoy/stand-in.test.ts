@@ -9,17 +9,7 @@ describe.each(['1.40.0', '1.38.3', '1.36.4'] as const)('the owner dies unnoticed
     lab = await startTwoSites({ envoyVersion });
   });
   afterAll(async () => await lab?.close());
-  afterEach(async () => {
-    for (const site of lab.sites) {
-      if (site.sidecar().hasEnded) await site.startSidecar();
-      if (site.envoy?.hasEnded === true) await site.startEnvoy();
-      if (!site.apps.some((app) => app.hasEnded)) continue;
-      // Noticed late, the end of the old servers would be taken for that of the new ones.
-      await site.waitForStatus(503);
-      await site.startPool();
-    }
-    await lab.ready();
-  });
+  afterEach(async () => await lab.restore());
 
   test.each([true, false])('its session is adopted with the first request, sidecar running: %s', async (isRunning) => {
     const client = new Client();

@@ -215,6 +215,8 @@ export interface TwoSites {
   readonly sites: readonly SiteLab[];
   /** Waits until each sidecar sees every pool up. */
   ready(): Promise<void>;
+  /** Starts again what a test has stopped, and waits until all is `ready`. */
+  restore(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -252,6 +254,18 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     }
   }
 
+  async function restore(): Promise<void> {
+    for (const lab of labs) {
+      if (lab.sidecar().hasEnded) await lab.startSidecar();
+      if (lab.envoy?.hasEnded === true) await lab.startEnvoy();
+      if (!lab.apps.some((app) => app.hasEnded)) continue;
+      // Noticed late, the end of the old servers would be taken for that of the new ones.
+      await lab.waitForStatus(503);
+      await lab.startPool();
+    }
+    await ready();
+  }
+
   let starting: readonly Promise<void>[] = [];
   try {
     for (const lab of labs) {
@@ -273,7 +287,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     await close();
     throw error;
   }
-  return { east, west, sites: labs, ready, close };
+  return { east, west, sites: labs, ready, restore, close };
 }
 
 /** Changes a bootstrap as an object, of which the caller knows the shape. */
