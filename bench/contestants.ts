@@ -1,9 +1,10 @@
 import { ManagedProcess } from '../lab/managed-process.ts';
+import { waitUntil } from '../lab/wait-until.ts';
 import { freePorts } from '../test/support/free-ports.ts';
 import { startHaproxy } from './application.ts';
 import type { Bench } from './bench.ts';
 import { withLua, withoutDecision } from './bootstrap.ts';
-import { type Edge, type EdgeOptions, startEdge } from './edge.ts';
+import { type Edge, type EdgeOptions, readStats, startEdge } from './edge.ts';
 import { CLI, PARTS } from './paths.ts';
 
 /** One way to do the job, running. */
@@ -110,7 +111,7 @@ export async function startSidecars(
   edge: Edge,
   { cli = CLI, nodeArgs = [] }: Pick<OursOptions, 'cli' | 'nodeArgs'> = {},
 ): Promise<ManagedProcess[]> {
-  return await Promise.all(
+  const sidecars = await Promise.all(
     edge.sidecars.map(async (address, index) => {
       const [opsPort = 0] = await freePorts(1);
       const ops = index === 0 ? [] : ['--ops-listen', `127.0.0.1:${opsPort}`];
@@ -123,6 +124,16 @@ export async function startSidecars(
       return sidecar;
     }),
   );
+  await waitUntilAsked(edge);
+  return sidecars;
+}
+
+/** Until Envoy's health check has seen all its sidecars it decides without them. */
+async function waitUntilAsked({ url, adminUrl, sidecars }: Edge): Promise<void> {
+  const healthy = 'cluster.site_persistence.membership_healthy';
+  await waitUntil(async () => (await readStats(adminUrl, [healthy]))(healthy) === sidecars.length, {
+    what: `the Envoy at ${url} to see its sidecars healthy`,
+  });
 }
 
 function fromEdge(name: string, edge: Edge, sidecars: readonly ManagedProcess[]): Contestant {

@@ -5,7 +5,7 @@ import type { Config, ListenTlsConfig } from './config/config.ts';
 import { type ListenerKey, listenersOf, whyExposed } from './config/listener-safety.ts';
 import { isAllLocal } from './decision/decide.ts';
 import { createDecisionLog } from './decision-log.ts';
-import { startExtProcServer } from './ext-proc/server.ts';
+import { type ExtProcServer, startExtProcServer } from './ext-proc/server.ts';
 import { createExtProcService } from './ext-proc/service.ts';
 import { createGeneration, type LastingParts } from './generation.ts';
 import { describeAdmin } from './health/admin-client.ts';
@@ -21,6 +21,9 @@ import { reportSiteState, type Serving } from './ops/state.ts';
 import { packageVersion } from './package-version.ts';
 import { createReloader, type Reloader } from './reload.ts';
 import { type ServerTls, startServerTls } from './tls/server-tls.ts';
+
+/** An Envoy whose config checks no sidecar's health never asks; the rendered one asks every 0.5 s. */
+const FIRST_HEALTH_CHECK_MS = 5_000;
 
 export interface Sidecar {
   /**
@@ -50,7 +53,10 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     encodeResponse: service.encodeResponse,
     isDraining: () => drain.isDraining,
     isAllLocal: () => isAllLocal({ health: generation.health.current(), draining: drain.isDraining }),
-    onHealth: () => generation.fastPath.update(),
+    onHealth: () => {
+      healthKnownAtMs ??= performance.now();
+      return generation.fastPath.update();
+    },
     onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
     decisionLog: createDecisionLog(logger),
     counters,
@@ -60,6 +66,14 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   /** A watcher that is to take over, during its first poll. */
   let successor: HealthWatcher | null = null;
   let serving: Serving = 'starting';
+  /** When Envoy first said how the pools are. */
+  let healthKnownAtMs: number | null = null;
+  let server: ExtProcServer | null = null;
+  const currentServing = (): Serving => {
+    if (serving !== 'serving' || server?.isSeenByEnvoy === true) return serving;
+    const isOverdue = healthKnownAtMs !== null && performance.now() - healthKnownAtMs > FIRST_HEALTH_CHECK_MS;
+    return isOverdue ? 'serving' : 'unseen';
+  };
 
   async function apply(next: Config): Promise<void> {
     const before = generation;
@@ -85,7 +99,13 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   const startedAtMs = Date.now();
   const state = () =>
     reportSiteState({
-      ...{ site: generation.config.site, version, startedAtMs, serving, watched: watchedPools(generation.config) },
+      ...{
+        site: generation.config.site,
+        version,
+        startedAtMs,
+        serving: currentServing(),
+        watched: watchedPools(generation.config),
+      },
       ...{ health: generation.health, drain, fastPath: generation.fastPath, counters, rates, changes },
     });
   const { listen, opsListen, socket } = config;
@@ -112,12 +132,13 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     const ops = { listen: opsListen, socket, tls: opsTls, drain, state, metrics, events, logger };
     started.push(await startOpsServer(ops), drain);
     const open: typeof generation.open = (replies) => generation.open(replies);
-    const server = await startExtProcServer({ listen, socket, tls: extProcTls, service, open, logger });
+    const extProc = await startExtProcServer({ listen, socket, tls: extProcTls, service, open, logger });
+    server = extProc;
     // Side by side, for each may take its time: the whole stop stays under 5 s.
-    started.push({ close: async () => void (await Promise.all([server.close(), generation.fastPath.close()])) });
+    started.push({ close: async () => void (await Promise.all([extProc.close(), generation.fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion.
     await generation.health.start();
-    server.acceptCalls();
+    extProc.acceptCalls();
     serving = 'serving';
   } catch (error) {
     await closeAll();

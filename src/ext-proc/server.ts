@@ -12,6 +12,7 @@ import { logConnections } from './connection-log.ts';
 import { Connections } from './connections.ts';
 import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { serveGrpcCall } from './grpc-call.ts';
+import { HealthChecks } from './health-checks.ts';
 import { createHttp2Calls, isPlainCall } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import { isExtProcStream, takeStreams, watchSessions } from './http2-sessions.ts';
@@ -23,7 +24,7 @@ import { EXT_PROC_SERVICE } from './service-name.ts';
 import { replaceSessionTables } from './session-tables.ts';
 
 /** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
-const STOP_GRACE_MS = 4_000;
+const STOP_GRACE_MS = 3_500;
 
 /** Each worker of an Envoy has one, or a few. */
 const MAX_CONNECTIONS = 1_000;
@@ -51,7 +52,12 @@ export interface ExtProcServerOptions {
 export interface ExtProcServer {
   /** Until then the address is taken but each connection dropped at once, which sends Envoy elsewhere. */
   acceptCalls(): void;
-  /** Reports NOT_SERVING, takes no new connection, lets the calls in flight end, and returns when they have. */
+  /** Whether an Envoy's health check has found it serving: before, Envoy sends no request here. */
+  readonly isSeenByEnvoy: boolean;
+  /**
+   * Reports NOT_SERVING, goes on serving until Envoy has seen that, takes no new connection, lets the calls in flight end, and
+   * returns when they have.
+   */
   close(): Promise<void>;
 }
 
@@ -76,6 +82,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   });
   const health = new HealthImplementation({ '': 'SERVING', [EXT_PROC_SERVICE]: 'SERVING' });
   health.addToServer(server);
+  const healthChecks = new HealthChecks();
 
   const sayCrowded = limitedWarning(logger);
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
@@ -88,6 +95,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       serveCall(stream);
       return true;
     }
+    healthChecks.observe(stream, headers);
     const call = { breakOff: () => stream.close(constants.NGHTTP2_CANCEL) };
     const place = otherCalls.add(call);
     stream.on('close', () => otherCalls.remove(call, place));
@@ -130,9 +138,13 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
     acceptCalls() {
       isAccepting = true;
     },
+    get isSeenByEnvoy() {
+      return healthChecks.wasAnswered;
+    },
     async close() {
       connectionLog.close();
       for (const name of ['', EXT_PROC_SERVICE]) health.setStatus(name, 'NOT_SERVING');
+      await healthChecks.stopped();
       const allEnded = new Promise<void>((resolve) => listener.close(() => resolve()));
       // Its callback can't be waited for: from Node 24 on it comes while calls are still running.
       server.tryShutdown(() => {});

@@ -53,8 +53,8 @@ export const siteStateSchema = z.object({
 
 export type SiteStateReport = z.infer<typeof siteStateSchema>;
 
-/** Whether the sidecar takes calls. */
-export type Serving = 'starting' | 'serving' | 'stopping';
+/** Whether the sidecar takes calls; `unseen`: it does, and Envoy has not seen it yet. */
+export type Serving = 'starting' | 'unseen' | 'serving' | 'stopping';
 
 export interface SiteParts {
   readonly site: string;
@@ -123,7 +123,9 @@ function reportPool(
 function whyNotReady(serving: Serving, isHealthKnown: boolean, ageMs: number | null): string | null {
   if (serving === 'starting') return 'starting: no call is taken before the first poll of Envoy';
   if (serving === 'stopping') return 'stopping: no new call is taken';
-  if (isHealthKnown) return null;
+  if (isHealthKnown) {
+    return serving === 'unseen' ? 'starting: no Envoy has checked the health of this sidecar yet' : null;
+  }
   const since = ageMs === null ? 'yet' : `for ${(ageMs / 1_000).toFixed(1)} s`;
   return `health is not known: no good answer from Envoy's admin interface ${since}`;
 }

@@ -87,3 +87,23 @@ test('of two sidecars one is restarted again and again under load, and no decisi
     await lab.close();
   }
 });
+
+test('two sidecars are restarted one after the other as soon as each says that it is ready, and no decision is skipped', async () => {
+  const lab = await startTwoSites({ sidecars: 2 });
+  try {
+    const load = await Load.start({ homes: [lab.east.url], edges: [lab.east.url], pauseMs: 1 });
+    for (const signal of ['SIGTERM', 'SIGTERM', 'SIGKILL'] as const) {
+      for (const index of [0, 1]) {
+        await lab.east.sidecar(index).stop(signal);
+        await lab.east.startSidecar(index);
+        await lab.east.waitForReady(index);
+      }
+    }
+    await load.during(200);
+    const report = await load.stop();
+    expect(report.lost, report.losses.slice(0, 10).join('\n')).toBe(0);
+    await expectNoneSkipped(lab.east);
+  } finally {
+    await lab.close();
+  }
+});

@@ -4,17 +4,19 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { parseAddress } from '../../src/config/address.ts';
 import { describeAdmin } from '../../src/health/admin-client.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { TestCa } from '../support/certificates.ts';
 import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { type CliResult, linesOf, runCli, STACK_LINE, startServe } from './cli-process.ts';
+import { EXT_PROC, ExtProcClient } from './ext-proc-client.ts';
 import { eastFile, parseLogLine, type SiteFile, startAdmin, temporaryDirectory, writeSiteFile } from './site.ts';
 
 vi.setConfig({ testTimeout: 20_000 });
@@ -335,6 +337,7 @@ interface Running {
   readonly admin: FakeAdmin;
   readonly serve: ManagedProcess;
   readonly configFile: string;
+  readonly listen: string;
   readonly opsListen: string;
   /** Runs a command that speaks to this sidecar. */
   run(command: string, ...rest: string[]): Promise<CliResult>;
@@ -352,6 +355,7 @@ async function startRunning(changes: SiteFile = {}, prepare: (admin: FakeAdmin) 
     admin,
     serve,
     configFile,
+    listen: String(file.listen),
     opsListen: String(file.ops_listen),
     run: (command, ...rest) => runCli([command, '--config', configFile, ...rest]),
   };
@@ -478,6 +482,9 @@ describe('status', () => {
 
   test('--ready says only whether the sidecar decides and health is known', async () => {
     const running = await startRunning();
+    const envoy = new ExtProcClient(parseAddress(running.listen));
+    onTestFinished(() => envoy.close());
+    expect(await envoy.health(EXT_PROC)).toBe('SERVING');
     expect(withoutTimes(answer(await running.run('status', '--ready')))).toEqual([
       'ready: health known (polled AGE ago)',
     ]);

@@ -116,6 +116,8 @@ export class ExtProcClient {
       ...(tls === undefined ? {} : { 'grpc.ssl_target_name_override': HOST_NAME }),
       // A channel of its own: what happens to the connection of one test is not seen by another.
       'grpc.use_local_subchannel_pool': 1,
+      // As Envoy's health checker.
+      'grpc.primary_user_agent': 'Envoy/HC',
       'grpc.initial_reconnect_backoff_ms': 20,
       'grpc.max_reconnect_backoff_ms': 50,
     });

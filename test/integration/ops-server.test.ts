@@ -38,6 +38,7 @@ async function startEast(changes: SiteFile = {}, prepare: (admin: FakeAdmin) => 
   onTestFinished(() => sidecar.close());
   const client = new ExtProcClient(config.listen);
   onTestFinished(() => client.close());
+  await client.health(EXT_PROC);
   return { admin, config, url: `http://${formatAddress(config.opsListen)}`, client, sidecar };
 }
 
@@ -95,9 +96,28 @@ describe('the probes', () => {
     admin.mood = 'well';
     const sidecar = await starting;
     onTestFinished(() => sidecar.close());
-    await waitUntil(async () => (await ask(config.opsListen, '/readyz')).status === 200, { what: 'to be ready' });
+    const unseen = 'starting: no Envoy has checked the health of this sidecar yet\n';
+    await waitUntil(async () => (await ask(config.opsListen, '/readyz')).body === unseen, {
+      what: 'health to be known',
+    });
+    const envoy = new ExtProcClient(config.listen);
+    onTestFinished(() => envoy.close());
+    expect(await envoy.health(EXT_PROC)).toBe('SERVING');
+    await waitUntil(async () => (await ask(config.opsListen, '/readyz')).status === 200, {
+      what: 'to be ready',
+      timeoutMs: 2_000,
+    });
     await ask(config.opsListen, '/drain', {}, 'POST');
     expect((await ask(config.opsListen, '/readyz')).status).toBe(200);
+  });
+
+  test('say ready without a health check of Envoy, whose config may have none, a while after health is known', async () => {
+    const admin = await startAdmin();
+    const config = configOf(await eastFile(admin));
+    const sidecar = await startSidecar(config, new TestLog().logger);
+    onTestFinished(() => sidecar.close());
+    expect((await ask(config.opsListen, '/readyz')).status).toBe(503);
+    await waitUntil(async () => (await ask(config.opsListen, '/readyz')).status === 200, { what: 'to be ready' });
   });
 
   test('say not ready while calls in flight are let end', async () => {
@@ -403,6 +423,7 @@ describe('the events', () => {
     const reader = new EventReader(await openEvents(east));
     await waitUntil(() => reader.names.includes('state'), { what: 'the state' });
     const ended = new Promise((resolve) => reader.response.once('close', resolve));
+    east.client.close();
     const from = performance.now();
     await east.sidecar.close();
     await ended;

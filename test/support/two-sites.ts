@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -125,6 +127,17 @@ export class SiteLab {
   /** Where a sidecar's ops listener is: the first one's as a URL, the others' as `unix:/path`. */
   opsAddress(index: number): string {
     return index === 0 ? this.opsUrl : `${this.sidecarAddresses[index]}.ops`;
+  }
+
+  /** Waits until a sidecar's `/readyz` says 200, without a pause in between. */
+  async waitForReady(index: number): Promise<void> {
+    const address = this.opsAddress(index);
+    const socketPath = address.startsWith('unix:') ? address.slice('unix:'.length) : null;
+    const to = socketPath === null ? { host: '127.0.0.1', port: this.#ports.ops } : { socketPath };
+    await waitUntil(async () => (await statusOf({ ...to, path: '/readyz' })) === 200, {
+      what: `sidecar ${index} of ${this.name} to be ready`,
+      intervalMs: 1,
+    });
   }
 
   async startEnvoy(hotRestart?: { baseId: number; epoch: number }): Promise<void> {
@@ -297,6 +310,13 @@ export function patchYaml<Bootstrap>(change: (bootstrap: Bootstrap) => void): (t
     change(bootstrap);
     return stringify(bootstrap, { aliasDuplicateObjects: false });
   };
+}
+
+async function statusOf(options: RequestOptions): Promise<number> {
+  const call = request({ ...options, agent: false }).end();
+  const [response]: IncomingMessage[] = await once(call, 'response');
+  response?.resume();
+  return response?.statusCode ?? 0;
 }
 
 async function sitePorts(): Promise<SitePorts> {
