@@ -11,15 +11,22 @@ export const CLI = `${ROOT}/dist/main.js`;
 /** How the image and the command `site-persistence` start Node. */
 export const NODE_ARGS = ['--max-semi-space-size=4', '--max-old-space-size=512'] as const;
 
+export type AppProtocol = 'http1' | 'http2' | 'both';
+
 /** Starts one server of the application and waits until it listens. */
 export async function startAppServer(
-  options: { readonly site: string; readonly server: string; readonly port: number } & OnLine,
+  options: {
+    readonly site: string;
+    readonly server: string;
+    readonly port: number;
+    readonly speaks?: AppProtocol;
+  } & OnLine,
 ): Promise<ManagedProcess> {
-  const { site, server, port, ...rest } = options;
+  const { site, server, port, speaks = 'http1', ...rest } = options;
   const child = new ManagedProcess({
     name: `${site} ${server}`,
     command: process.execPath,
-    args: [APP_SERVER, site, server, String(port)],
+    args: [APP_SERVER, site, server, String(port), '127.0.0.1', speaks],
     ...rest,
   });
   await child.waitForLine(/listening/);

@@ -65,7 +65,11 @@ export interface LocalPoolConfig {
   readonly minUp: number;
   /** Empty where the operator's own Envoy config lists them. */
   readonly servers: readonly TcpAddress[];
+  readonly protocol: LocalProtocol;
+  readonly tls: TlsConfig | null;
   readonly healthCheck: HealthCheckConfig;
+  /** Ends what is open to a server that has fallen silent. */
+  readonly closeWhenDown: boolean;
   readonly connectTimeoutMs: number;
   /** Envoy closes a connection that was idle for so long, before its server does; 0: never. */
   readonly idleTimeoutMs: number;
@@ -113,6 +117,10 @@ export interface HealthCheckConfig {
   readonly intervalMs: number;
   readonly timeoutMs: number;
 }
+
+/** `downstream`: what the client spoke. */
+export const LOCAL_PROTOCOLS = ['http1', 'http2', 'downstream'] as const;
+export type LocalProtocol = (typeof LOCAL_PROTOCOLS)[number];
 
 /** `auto`: HTTP/2 where the other site speaks it, else HTTP/1.1. */
 export const REMOTE_PROTOCOLS = ['auto', 'http1', 'http2'] as const;

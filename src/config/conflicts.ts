@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { type Address, formatAddress, isLoopback } from './address.ts';
+import { type Address, formatAddress, isIpAddress, isLoopback, type TcpAddress } from './address.ts';
 import type { CookieConfig, ListenTlsConfig, TlsConfig } from './config.ts';
 import { type Listener, whyUnsafe } from './listener-safety.ts';
 
@@ -41,7 +41,7 @@ export const MAX_SERVERS = 10_000;
 
 /** The names that the rendered Envoy config gives to clusters of its own. */
 const OWN_CLUSTER = /^site_persistence(_stand_in|_anywhere)?$/;
-const OWN_SUFFIX = /_(or_local|http2|server_\d+)$/;
+const OWN_SUFFIX = /_(or_local|http1|http2|closing)$/;
 
 /** Two clusters of one name: Envoy would not start. */
 export function refuseOwnNames(file: NamedPools, context: z.RefinementCtx): void {
@@ -49,12 +49,33 @@ export function refuseOwnNames(file: NamedPools, context: z.RefinementCtx): void
     { path: ['local_pool', 'cluster'], name: file.local_pool.cluster },
     ...file.remote_pools.map(({ cluster }, index) => ({ path: ['remote_pools', index, 'cluster'], name: cluster })),
   ];
-  const remotes = new Set(file.remote_pools.map(({ cluster }) => cluster));
+  const names = new Set(pools.map(({ name }) => name));
   for (const { path, name } of pools) {
-    const isOwn = OWN_CLUSTER.test(name) || (OWN_SUFFIX.test(name) && remotes.has(name.replace(OWN_SUFFIX, '')));
+    const isOwn = OWN_CLUSTER.test(name) || (OWN_SUFFIX.test(name) && names.has(name.replace(OWN_SUFFIX, '')));
     if (!isOwn) continue;
     const message = 'is a name that "site-persistence envoy" gives to a cluster of its own: choose another';
     context.addIssue({ code: 'custom', path, message, input: name });
+  }
+}
+
+interface ClosingPool {
+  readonly local_pool: { readonly closeWhenDown: boolean; readonly servers: readonly TcpAddress[] };
+}
+
+/** Envoy checks the health of what is behind an internal listener on its main thread, and takes no name for it. */
+export function refuseNamesToClose({ local_pool }: ClosingPool, context: z.RefinementCtx): void {
+  if (!local_pool.closeWhenDown) return;
+  for (const [index, server] of local_pool.servers.entries()) {
+    if (isIpAddress(server.host)) continue;
+    const message =
+      'is a name: with close_when_down Envoy needs addresses. Write its address, or leave close_when_down out';
+    context.addIssue({
+      code: 'custom',
+      path: ['local_pool', 'servers', index],
+      message,
+      input: formatAddress(server),
+    });
+    return;
   }
 }
 

@@ -7,12 +7,13 @@ import {
   parseTcpAddress,
   withoutLocalhost,
 } from './address.ts';
-import { type Config, type CookieConfig, ENVOY_VERSIONS, REMOTE_PROTOCOLS } from './config.ts';
+import { type Config, type CookieConfig, ENVOY_VERSIONS, LOCAL_PROTOCOLS, REMOTE_PROTOCOLS } from './config.ts';
 import {
   MAX_SERVERS,
   refuseDuplicates,
   refuseLonelyHopListen,
   refuseLonelySidecarTls,
+  refuseNamesToClose,
   refuseOwnEdge,
   refuseOwnNames,
   refuseSharedListeners,
@@ -205,26 +206,6 @@ const eject = mapping({
   for: durationBetween('1s', '1h').default(30_000),
 }).transform((value) => ({ errors: value.errors, forMs: value.for }));
 
-const localPool = mapping({
-  cluster: clusterName,
-  cookie,
-  min_up: minUp,
-  servers,
-  health_check: healthCheck.prefault({}),
-  connect_timeout: durationBetween('10ms', '1m').default(1_000),
-  idle_timeout: durationBetween('0s', '1d').default(4_000),
-  eject: eject.nullable().default(null),
-}).transform((pool) => ({
-  cluster: pool.cluster,
-  cookie: pool.cookie,
-  minUp: pool.min_up,
-  servers: pool.servers,
-  healthCheck: pool.health_check,
-  connectTimeoutMs: pool.connect_timeout,
-  idleTimeoutMs: pool.idle_timeout,
-  eject: pool.eject,
-}));
-
 const tls = mapping({
   sni: text(/^[A-Za-z0-9._-]{1,253}$/, 'a host name'),
   ca_file: filePath.nullable().default(null),
@@ -240,6 +221,32 @@ const tls = mapping({
     certFile: value.cert_file,
     keyFile: value.key_file,
   }));
+
+const localPool = mapping({
+  cluster: clusterName,
+  cookie,
+  min_up: minUp,
+  servers,
+  protocol: z.enum(LOCAL_PROTOCOLS).default('http1'),
+  tls: tls.nullable().default(null),
+  health_check: healthCheck.prefault({}),
+  close_when_down: z.boolean().default(false),
+  connect_timeout: durationBetween('10ms', '1m').default(1_000),
+  idle_timeout: durationBetween('0s', '1d').default(4_000),
+  eject: eject.nullable().default(null),
+}).transform((pool) => ({
+  cluster: pool.cluster,
+  cookie: pool.cookie,
+  minUp: pool.min_up,
+  servers: pool.servers,
+  protocol: pool.protocol,
+  tls: pool.tls,
+  healthCheck: pool.health_check,
+  closeWhenDown: pool.close_when_down,
+  connectTimeoutMs: pool.connect_timeout,
+  idleTimeoutMs: pool.idle_timeout,
+  eject: pool.eject,
+}));
 
 const listenTls = mapping({ cert_file: filePath, key_file: filePath, client_ca_file: filePath }).transform((value) => ({
   certFile: value.cert_file,
@@ -359,6 +366,7 @@ export const configSchema = mapping({
 })
   .superRefine(refuseTooManyServers)
   .superRefine(refuseDuplicates)
+  .superRefine(refuseNamesToClose)
   .superRefine(refuseSharedListeners)
   .superRefine(refuseUnsafeListeners)
   .superRefine(refuseLonelySidecarTls)

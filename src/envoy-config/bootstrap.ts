@@ -4,7 +4,8 @@ import { renderAdmin } from './admin.ts';
 import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';
 import { renderEdges } from './listener.ts';
-import { renderServerListeners } from './remote-clusters.ts';
+import { renderLocalListeners } from './local-clusters.ts';
+import { renderRemoteListeners } from './remote-clusters.ts';
 import { renderStandInListener } from './stand-in.ts';
 import { hasSafeGracefulClose } from './versions.ts';
 
@@ -23,7 +24,8 @@ export function renderBootstrap(config: Config): JsonObject {
       listeners: [
         ...renderEdges(config, config.envoy.listen),
         renderStandInListener(config),
-        ...renderServerListeners(config),
+        ...renderLocalListeners(config),
+        ...renderRemoteListeners(config),
       ],
       clusters: renderClusters(config),
     },

@@ -33,6 +33,12 @@ export function noLimits(): JsonObject {
   };
 }
 
+/** For an HTTP health check of what speaks HTTP/2 only. */
+export const OVER_HTTP2 = { codec_client_type: 'HTTP2' };
+
+/** For an HTTP health check that any answer satisfies. */
+export const ANY_STATUS = [{ start: 100, end: 600 }];
+
 /** Checks as often with traffic as without, and at once again after a failure. */
 export function checkTiming({
   intervalMs,

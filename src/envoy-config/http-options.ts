@@ -1,17 +1,22 @@
-import type { RemoteProtocol } from '../config/config.ts';
+import type { LocalProtocol, RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import type { HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 
 const TYPE = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
+/** With WebSockets (RFC 8441). */
+const HTTP2 = { allow_connect: true };
+
 /**
- * HTTP/2 with pings, which tell that the other end is gone, and with WebSockets (RFC 8441). A connection without an answer is
- * given up after 4.6 s at most, later than the health check that keeps new requests away from it.
+ * With pings, which tell that the other end is gone. A connection without an answer is given up after 4.6 s at most, later
+ * than the health check that keeps new requests away from it. For other Envoys: a gRPC server takes so many pings for an attack.
  */
-const HTTP2 = { allow_connect: true, connection_keepalive: { interval: '0.3s', timeout: '4.3s' } };
+const HTTP2_WITH_PINGS = { ...HTTP2, connection_keepalive: { interval: '0.3s', timeout: '4.3s' } };
 
 export interface HttpOptions {
+  /** Over HTTP/2 an end that is silent is noticed. */
+  readonly pings?: boolean;
   readonly limits: HeaderLimits;
   /** After so long without a request a connection is closed; 0: never, null: Envoy's default. */
   readonly idleTimeoutMs: number | null;
@@ -20,8 +25,8 @@ export interface HttpOptions {
 }
 
 /** How a cluster speaks HTTP: answers may be as large as they come. */
-export function httpOptions(protocol: RemoteProtocol, options: HttpOptions): JsonObject {
-  const { limits, idleTimeoutMs, mutations } = options;
+export function httpOptions(protocol: RemoteProtocol | LocalProtocol, options: HttpOptions): JsonObject {
+  const { limits, idleTimeoutMs, mutations, pings = false } = options;
   return {
     typed_extension_protocol_options: {
       [TYPE]: typed(TYPE, {
@@ -30,22 +35,24 @@ export function httpOptions(protocol: RemoteProtocol, options: HttpOptions): Jso
           max_headers_count: limits.count,
           max_response_headers_kb: limits.kb,
         },
-        ...codec(protocol),
+        ...codec(protocol, pings ? HTTP2_WITH_PINGS : HTTP2),
         ...(mutations === undefined ? {} : { http_filters: headerMutation(mutations) }),
       }),
     },
   };
 }
 
-/** @param protocol `auto`: what TLS agrees on (ALPN) */
-function codec(protocol: RemoteProtocol): JsonObject {
+/** @param protocol `auto`: what TLS agrees on (ALPN); `downstream`: what the client spoke */
+function codec(protocol: RemoteProtocol | LocalProtocol, http2_protocol_options: JsonObject): JsonObject {
   switch (protocol) {
     case 'http1':
       return { explicit_http_config: { http_protocol_options: {} } };
     case 'http2':
-      return { explicit_http_config: { http2_protocol_options: HTTP2 } };
+      return { explicit_http_config: { http2_protocol_options } };
     case 'auto':
-      return { auto_config: { http_protocol_options: {}, http2_protocol_options: HTTP2 } };
+      return { auto_config: { http_protocol_options: {}, http2_protocol_options } };
+    case 'downstream':
+      return { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options } };
   }
 }
 

@@ -1,4 +1,4 @@
-import type { RemotePoolConfig } from '../config/config.ts';
+import type { LocalPoolConfig, RemotePoolConfig } from '../config/config.ts';
 
 /** The listener that clients come to. */
 export const EDGE = 'edge';
@@ -27,8 +27,11 @@ export const keptRoute = ({ cluster }: RemotePoolConfig) => `undecided_kept_from
 /** The same site by HTTP/2. */
 export const overHttp2 = ({ cluster }: RemotePoolConfig) => `${cluster}_http2`;
 
-/** The internal listener, and the TCP cluster, through which HTTP/1.1 goes to one server of another site. */
-export const serverListener = ({ cluster }: RemotePoolConfig, index: number) => `${cluster}_server_${index + 1}`;
+/** The internal listener, and the TCP cluster behind it, that close what is open to a server of this cluster that is silent. */
+export const closingCluster = (cluster: string) => `${cluster}_closing`;
+
+/** The local pool for WebSockets, which few servers take over HTTP/2. */
+export const overHttp1 = ({ cluster }: LocalPoolConfig) => `${cluster}_http1`;
 
 /** This site, or any other that is up: for what has no decision. */
 export const ANYWHERE = 'site_persistence_anywhere';

@@ -6,13 +6,14 @@ import type { JsonObject } from './json.ts';
 import {
   ANYWHERE,
   adoptedRoute,
+  closingCluster,
   HOP_EDGE,
   keptRoute,
   oneOwnerFilter,
+  overHttp1,
   overHttp2,
   SIDECAR_CLUSTER,
   STAND_IN,
-  serverListener,
   withFallback,
 } from './names.ts';
 
@@ -69,6 +70,8 @@ function commentsByName(config: Config): Map<string, string> {
     ['undecided_forwarded', 'No decision, but forwarded by another site: here.'],
     ['undecided_local', 'No decision, and no cookie of another site: here.'],
     [local, 'The local pool: the servers of this site.'],
+    [overHttp1(config.localPool), 'The same for WebSockets, which few servers take over HTTP/2.'],
+    [closingCluster(local), 'The same for what is open: closed when a server has fallen silent.'],
     [ANYWHERE, 'Without a decision: here, and where no server here takes it at the first site that does.'],
     [SIDECAR_CLUSTER, 'The sidecar, or several of them.'],
     [
@@ -95,8 +98,8 @@ function commentsByName(config: Config): Map<string, string> {
     );
     comments.set(overHttp2(pool), `The same by HTTP/2, up where ${site} speaks it.`);
     comments.set(
-      serverListener(pool, 0),
-      `HTTP/1.1 to ${site}: what is open to a server that has fallen silent is closed.`,
+      closingCluster(cluster),
+      `HTTP/1.1 to ${site} comes through here: what is open to a server that has fallen silent is closed.`,
     );
     comments.set(cluster, `The remote pool: the virtual IP of ${site}, asked for its status.`);
     comments.set(withFallback(pool), `To ${site}, or here where ${site} cannot be reached or refuses.`);

@@ -1,70 +1,53 @@
-import { formatAddress, isIpAddress, type TcpAddress } from '../config/address.ts';
+import { isIpAddress } from '../config/address.ts';
 import type { Config, RemotePoolConfig, RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
 import {
+  endpointsThroughListener,
+  renderClosingCluster,
+  renderClosingListener,
+  transportThroughListener,
+} from './closing-cluster.ts';
+import {
+  ANY_STATUS,
   CONNECT_TIMEOUT,
   checkTiming,
   endpoints,
   noLimits,
+  OVER_HTTP2,
   overwrite,
   poolDefaults,
-  renderAddress,
 } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { healthCheckHost } from './health-check.ts';
 import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
-import { overHttp2, STAND_IN, serverListener, withFallback } from './names.ts';
+import { overHttp2, STAND_IN, withFallback } from './names.ts';
 import { markServedElsewhere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
 import { hasPriorityGroups } from './versions.ts';
 
 /**
- * The clusters of the other sites.
- *
- * A link that drops packets and a proxy that hangs leave connections open on which nothing comes any more, and Envoy's HTTP
- * pools never close those: a health check that fails only keeps new requests away. HTTP/2 has pings for it. For HTTP/1.1
- * each connection leads through an internal listener, whose TCP cluster closes what is open when its own check fails.
+ * The clusters of the other sites. Connections to one that has fallen silent are closed: HTTP/2 has pings for it, and HTTP/1.1
+ * goes through a cluster that closes.
  */
 export function renderRemoteClusters(config: Config): JsonObject[] {
   return [
     ...config.remotePools.flatMap((pool) => [
       remoteCluster(config, pool),
       ...(hasHttp2Twin(config, pool) ? [http2Twin(config, pool)] : []),
-      ...serversToClose(pool).map((server, index) => closingCluster(config, pool, server, index)),
+      ...(closesOnSilence(config, pool) ? [closingCluster(config, pool)] : []),
     ]),
     ...(canStandIn(config) ? config.remotePools.map((pool) => fallbackCluster(config, pool)) : []),
   ];
 }
 
 /** The internal listeners through which HTTP/1.1 goes to other sites. */
-export function renderServerListeners(config: Config): JsonObject[] {
-  return config.remotePools.flatMap((pool) =>
-    serversToClose(pool).map((_, index) => {
-      const name = serverListener(pool, index);
-      return {
-        name,
-        internal_listener: {},
-        filter_chains: [
-          {
-            filters: [
-              {
-                name: 'envoy.filters.network.tcp_proxy',
-                typed_config: typed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
-                  stat_prefix: name,
-                  cluster: name,
-                  // The HTTP connection that leads here has its own.
-                  idle_timeout: '0s',
-                }),
-              },
-            ],
-          },
-        ],
-      };
-    }),
-  );
+export function renderRemoteListeners(config: Config): JsonObject[] {
+  return config.remotePools
+    .filter((pool) => closesOnSilence(config, pool))
+    .map(({ cluster }) => renderClosingListener(cluster));
 }
 
 /**
@@ -72,37 +55,44 @@ export function renderServerListeners(config: Config): JsonObject[] {
  * retry does not lead to the same site by HTTP/1.1, where a connection into silence is taken for one that stands.
  */
 function hasHttp2Twin(config: Config, pool: RemotePoolConfig): boolean {
-  return pool.protocol === 'auto' && pool.tls === null && canStandIn(config) && hasPriorityGroups(config.envoy.version);
+  const { localPool, envoy } = config;
+  const isUnclear = pool.protocol === 'auto' && pool.tls === null && localPool.protocol === 'http1';
+  return isUnclear && canStandIn(config) && hasPriorityGroups(envoy.version);
 }
 
 /**
- * The servers to which HTTP/1.1 may be spoken. A name can't be looked up for an internal listener's health check, which Envoy
- * does on its main thread, where there are none: a site that is named has pings alone, and so needs HTTP/2.
+ * Whether HTTP/1.1 may be spoken, to addresses. A site that is named has pings alone, and so needs HTTP/2: Envoy does health
+ * checks on its main thread, where there are no internal listeners, and for those it takes no name to check instead.
  */
-function serversToClose({ protocol, servers }: RemotePoolConfig): readonly TcpAddress[] {
-  return protocol !== 'http2' && servers.every(({ host }) => isIpAddress(host)) ? servers : [];
+function closesOnSilence(config: Config, pool: RemotePoolConfig): boolean {
+  return protocolOf(config, pool) !== 'http2' && pool.servers.every(({ host }) => isIpAddress(host));
 }
 
-function protocolOf({ protocol, tls }: RemotePoolConfig): RemoteProtocol {
-  return protocol === 'auto' && tls === null ? 'http1' : protocol;
+/** Where clear text does not tell, HTTP/1.1; but gRPC, for which servers speak HTTP/2, does not pass HTTP/1.1. */
+function protocolOf({ localPool }: Config, { protocol, tls }: RemotePoolConfig): RemoteProtocol {
+  if (protocol !== 'auto' || tls !== null) return protocol;
+  return localPool.protocol === 'http1' ? 'http1' : 'http2';
 }
 
 /** Another site's virtual IP; its health is what that site's status URI says. */
 function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
-  const closed = serversToClose(pool);
+  const tls = remoteTls(config, pool);
   return {
     name: pool.cluster,
-    ...(closed.length === 0
-      ? endpoints(pool.cluster, pool.servers, config.envoy.version)
-      : throughListeners(pool, closed)),
+    ...(closesOnSilence(config, pool)
+      ? { ...endpointsThroughListener(pool), transport_socket: transportThroughListener(tls) }
+      : {
+          ...endpoints(pool.cluster, pool.servers, config.envoy.version),
+          ...(tls === null ? {} : { transport_socket: tls }),
+        }),
     ...common(),
-    health_checks: [statusCheck(config, pool, pool.protocol === 'http2' ? OVER_HTTP2 : {})],
-    ...httpOptions(protocolOf(pool), {
+    health_checks: [statusCheck(config, pool, protocolOf(config, pool) === 'http2' ? OVER_HTTP2 : {})],
+    ...httpOptions(protocolOf(config, pool), {
       limits: HEADER_LIMITS,
+      pings: true,
       idleTimeoutMs: pool.idleTimeoutMs,
       mutations: mutations(config),
     }),
-    ...transportSocket(config, pool),
   };
 }
 
@@ -123,7 +113,7 @@ function http2Twin(config: Config, pool: RemotePoolConfig): JsonObject {
         no_traffic_interval: '10s',
       },
     ],
-    ...httpOptions('http2', { limits: HEADER_LIMITS, idleTimeoutMs: pool.idleTimeoutMs }),
+    ...httpOptions('http2', { limits: HEADER_LIMITS, pings: true, idleTimeoutMs: pool.idleTimeoutMs }),
   };
 }
 
@@ -165,68 +155,22 @@ function mutations(config: Config): JsonObject {
   };
 }
 
-function transportSocket(config: Config, { cluster, tls }: RemotePoolConfig): JsonObject {
-  return tls === null ? {} : { transport_socket: upstreamTls(cluster, tls, config.envoy.secretsDir) };
+function remoteTls(config: Config, { cluster, tls }: RemotePoolConfig): JsonObject | null {
+  return tls === null ? null : upstreamTls(cluster, tls, config.envoy.secretsDir);
 }
 
-function throughListeners(pool: RemotePoolConfig, servers: readonly TcpAddress[]): JsonObject {
-  return {
-    type: 'STATIC',
-    load_assignment: {
-      cluster_name: pool.cluster,
-      endpoints: [
-        {
-          lb_endpoints: servers.map((server, index) => ({
-            endpoint: {
-              address: {
-                envoy_internal_address: {
-                  server_listener_name: serverListener(pool, index),
-                  // What the admin interface shows.
-                  endpoint_id: formatAddress(server),
-                },
-              },
-              // Health checks go straight to the server.
-              health_check_config: { address: renderAddress(server) },
-            },
-          })),
-        },
-      ],
-    },
-  };
-}
-
-/** One server, for bytes alone. Whatever status its check gets, it is alive: only silence closes what is open to it. */
-function closingCluster(config: Config, pool: RemotePoolConfig, server: TcpAddress, index: number): JsonObject {
-  const name = serverListener(pool, index);
-  return {
-    name,
-    ...endpoints(name, [server], config.envoy.version),
+function closingCluster(config: Config, pool: RemotePoolConfig): JsonObject {
+  return renderClosingCluster(pool, {
     ...common(),
-    close_connections_on_host_health_failure: true,
-    health_checks: [
-      {
-        ...statusCheck(config, pool, { expected_statuses: [{ start: 100, end: 600 }] }),
-        ...(pool.tls === null ? {} : { transport_socket_match_criteria: CHECK_OVER_TLS }),
-      },
-    ],
-    ...(pool.tls === null
-      ? {}
-      : {
-          transport_socket_matches: [
-            {
-              name: 'check',
-              match: CHECK_OVER_TLS,
-              transport_socket: upstreamTls(pool.cluster, pool.tls, config.envoy.secretsDir),
-            },
-          ],
-        }),
-  };
+    healthCheck: {
+      ...statusCheck(config, pool, { expected_statuses: ANY_STATUS }),
+      unhealthy_threshold: pool.healthCheck.unhealthy + 1,
+      // More often, so that this one more failure takes no longer.
+      interval: formatProtoDuration(pool.healthCheck.intervalMs / 2),
+    },
+    inner: remoteTls(config, pool),
+  });
 }
-
-const OVER_HTTP2 = { codec_client_type: 'HTTP2' };
-
-/** What comes through is encrypted already; the check is not. */
-const CHECK_OVER_TLS = { check: true };
 
 /** The site, or this one where that can't be reached or refuses, and then any other. */
 function fallbackCluster(config: Config, pool: RemotePoolConfig): JsonObject {

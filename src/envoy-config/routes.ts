@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Config, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
 import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
@@ -5,7 +6,7 @@ import { escapeRegex } from '../regex.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { overwrite } from './cluster-parts.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
-import { ANYWHERE, adoptedRoute, keptRoute, STAND_IN, withFallback } from './names.ts';
+import { ANYWHERE, adoptedRoute, keptRoute, overHttp1, STAND_IN, withFallback } from './names.ts';
 import { anotherHost } from './retries.ts';
 import { hasPriorityGroups, joinsHeaderLines } from './versions.ts';
 
@@ -44,7 +45,9 @@ export function renderRouteConfig(config: Config): JsonObject {
             remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
           ),
           undecidedLocalRoute(config),
-        ].flatMap((route) => [...retriedOnReset(config, route), route]),
+        ]
+          .flatMap((route) => [...retriedOnReset(config, route), route])
+          .flatMap((route) => [...upgradesOverHttp1(config, route), route]),
       },
     ],
   };
@@ -56,15 +59,20 @@ export const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
 /**
  * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once, so that a request that
  * kills its server kills two at most: the first retry of a local route leads to the stand-in listener, which does not repeat it,
- * and another site's edge answers for its own servers. A route that can't leave the local pool would try one after the other.
+ * and another site's edge answers for its own servers. A route that can't leave the local pool has one retry of any kind.
  */
 function retriedOnReset({ envoy, localPool }: Config, route: Route): Route[] {
+  if (!envoy.retryOnReset) return [];
   const { match, route: action } = route;
-  if (!envoy.retryOnReset || action.cluster === localPool.cluster) return [];
+  const retry_policy = {
+    ...action.retry_policy,
+    retry_on: `${action.retry_policy.retry_on},reset`,
+    ...(action.cluster === localPool.cluster ? { num_retries: 1 } : {}),
+  };
   return (route.name === FAST ? EACH_SAFE_METHOD : [ANY_SAFE_METHOD]).map((string_match) => ({
     ...route,
     match: { ...match, headers: [{ name: ':method', string_match }, ...(match.headers ?? [])] },
-    route: { ...action, retry_policy: { ...action.retry_policy, retry_on: `${action.retry_policy.retry_on},reset` } },
+    route: { ...action, retry_policy },
   }));
 }
 
@@ -72,6 +80,22 @@ const ANY_SAFE_METHOD = { safe_regex: { regex: 'GET|HEAD' } };
 
 /** Where nearly every request comes by: a regular expression would take 0.6 % of all that Envoy does for one. */
 const EACH_SAFE_METHOD = [{ exact: 'GET' }, { exact: 'HEAD' }];
+
+/** The same for WebSockets, where the local pool speaks what the client does: few servers take them over HTTP/2 (RFC 8441). */
+export function upgradesOverHttp1({ localPool }: Config, route: Route): JsonObject[] {
+  if (localPool.protocol !== 'downstream') return [];
+  const action = withCluster(route.route, localPool.cluster, overHttp1(localPool));
+  if (isDeepStrictEqual(action, route.route)) return [];
+  const match = { ...route.match, headers: [isPresent('upgrade'), ...(route.match.headers ?? [])] };
+  return [{ ...route, match, route: action }];
+}
+
+/** The same with another cluster, wherever it stands. */
+function withCluster(value: Json | undefined, from: string, to: string): Json {
+  if (Array.isArray(value)) return value.map((item) => withCluster(item, from, to));
+  if (typeof value !== 'object' || value === null) return value === from ? to : (value ?? null);
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withCluster(item, from, to)]));
+}
 
 /** Here, and where no server here takes it at another site. */
 function undecidedLocalRoute(config: Config): Route {

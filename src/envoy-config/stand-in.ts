@@ -6,7 +6,7 @@ import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { refusalsOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
 import { oneOwnerFilter, STAND_IN } from './names.ts';
-import { BODY_BUFFER_BYTES, plainLocalRoute } from './routes.ts';
+import { BODY_BUFFER_BYTES, plainLocalRoute, upgradesOverHttp1 } from './routes.ts';
 import { onlyWhenServedHere } from './served-here.ts';
 
 /**
@@ -38,7 +38,9 @@ export function renderStandInListener(config: Config): JsonObject {
 function connectionManager(config: Config): JsonObject {
   return {
     stat_prefix: 'stand_in',
-    codec_type: 'HTTP1',
+    ...(config.localPool.protocol === 'http1'
+      ? { codec_type: 'HTTP1' }
+      : { codec_type: 'AUTO', http2_protocol_options: { allow_connect: true } }),
     // The edge has said already who the client is.
     use_remote_address: false,
     skip_xff_append: true,
@@ -62,7 +64,7 @@ function connectionManager(config: Config): JsonObject {
             plainLocalRoute(config, 'stand_in_forwarded', [isForwardedByAnother(config)]),
             // Of what this site meant to forward the hop header is its own, from the first try.
             { ...plainLocalRoute(config, STAND_IN, []), request_headers_to_remove: [HOP_HEADER] },
-          ],
+          ].flatMap((route) => [...upgradesOverHttp1(config, route), route]),
         },
       ],
     },

@@ -80,11 +80,11 @@ export function readsCertificatesOnce(config: Config): boolean {
   return config.envoy.secretsDir === null && tlsUsers(config).some(hasFiles);
 }
 
-function tlsUsers({ remotePools, envoy }: Config): TlsUser[] {
+function tlsUsers({ localPool, remotePools, envoy }: Config): TlsUser[] {
   return [
     ...(envoy.listenTls === null ? [] : [listenerUser(EDGE, envoy.listenTls)]),
     ...(envoy.hopListenTls === null ? [] : [listenerUser(HOP_EDGE, envoy.hopListenTls)]),
-    ...remotePools.flatMap(({ cluster, tls }) => (tls === null ? [] : [clusterUser(cluster, tls)])),
+    ...[localPool, ...remotePools].flatMap(({ cluster, tls }) => (tls === null ? [] : [clusterUser(cluster, tls)])),
     ...(envoy.sidecarTls === null ? [] : [clusterUser(SIDECAR_CLUSTER, envoy.sidecarTls)]),
   ];
 }

@@ -1,10 +1,13 @@
 import type { Config } from '../config/config.ts';
+import { overHttp2 } from '../envoy-config/names.ts';
 import type { Host, PoolCount } from './admin-client.ts';
 
 /** What is watched of a pool, from the config; in the order of the policy's sites. */
 export interface WatchedPool {
   readonly site: string;
   readonly cluster: string;
+  /** The same servers by another protocol, where Envoy has such a cluster; what is up in either is up. Null: never. */
+  readonly twin: string | null;
   /** The key of the config that names the cluster. */
   readonly key: string;
   readonly minUp: number;
@@ -24,10 +27,17 @@ export interface PoolState {
 
 export function watchedPools(config: Config): readonly WatchedPool[] {
   return [
-    { site: config.site, cluster: config.localPool.cluster, key: 'local_pool.cluster', minUp: config.localPool.minUp },
+    {
+      site: config.site,
+      cluster: config.localPool.cluster,
+      twin: null,
+      key: 'local_pool.cluster',
+      minUp: config.localPool.minUp,
+    },
     ...config.remotePools.map((pool, index) => ({
       site: pool.site,
       cluster: pool.cluster,
+      twin: overHttp2(pool),
       key: `remote_pools[${index}].cluster`,
       minUp: pool.minUp,
     })),

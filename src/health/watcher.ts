@@ -278,13 +278,18 @@ function recallPool(memory: HealthMemory, cluster: string): { state: PoolState; 
 
 /**
  * The pools' numbers from their gauges, or host by host for pools whose gauges Envoy's `stats_matcher` hides. A pool
- * without an entry is not known to Envoy.
+ * without an entry is not known to Envoy. Where a pool has a twin the better of the two counts: on a link that loses packets one
+ * check fails now and then, and requests go by the other.
  */
 async function countPools(
   client: AdminClient,
   watched: readonly WatchedPool[],
 ): Promise<ReadonlyMap<string, PoolCount>> {
-  const counts = new Map(await client.countPools(watched.map((pool) => pool.cluster)));
+  const counts = new Map(await client.countPools(watched.flatMap(({ cluster, twin }) => [cluster, twin ?? []].flat())));
+  for (const { cluster, twin } of watched) {
+    const [own, other] = [counts.get(cluster), twin === null ? undefined : counts.get(twin)];
+    if (own !== undefined && other !== undefined && other.up > own.up) counts.set(cluster, { ...own, up: other.up });
+  }
   const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
   if (unseen.length > 0) {
     for (const [cluster, hosts] of await listUncounted(client, unseen)) {

@@ -3,7 +3,14 @@ import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
 import { Load, type LoadReport } from '../support/load.ts';
 import { canSilenceLink, LINK_ADDRESS, silenceLink } from '../support/silent-link.ts';
-import { type ConfigFile, type EnvoyRelease, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
+import {
+  type ConfigFile,
+  type EnvoyRelease,
+  type SiteLab,
+  startTwoSites,
+  type TwoSites,
+  WEST_COOKIE,
+} from '../support/two-sites.ts';
 
 /**
  * What falls silent instead of refusing: a link that drops packets, an Envoy and servers that hang. Nobody waits for longer
@@ -140,4 +147,43 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
       },
     );
   });
+
+  test('one local server hangs, with close_when_down', async () => {
+    await withLab(envoyVersion, closeWhenDown, async (lab) => {
+      const loads = await startLoads([lab.east.url], [lab.east.url]);
+      await loads.get.during(200);
+      lab.east.apps[0]?.signal('SIGSTOP');
+      await untilClosed(lab.east, 1);
+      await loads.get.during(500);
+      await loads.post.during(100);
+      lab.east.apps[0]?.signal('SIGCONT');
+      await loads.get.during(200);
+      const { get, post } = await expectNobodyWaits(`local server hung, ${envoyVersion}`, loads);
+      expect(get.leftTheSite + post.leftTheSite).toBe(0);
+    });
+  });
+
+  test('the servers of the other site hang, with close_when_down', async () => {
+    await withLab(envoyVersion, closeWhenDown, async (lab) => {
+      const loads = await startLoads([lab.west.url], [lab.east.url]);
+      await loads.get.during(200);
+      for (const app of lab.west.apps) app.signal('SIGSTOP');
+      await untilClosed(lab.west, 0);
+      await loads.get.during(500);
+      await loads.post.during(100);
+      for (const app of lab.west.apps) app.signal('SIGCONT');
+      await loads.get.during(200);
+      await expectNobodyWaits(`other site's servers hung, ${envoyVersion}`, loads);
+    });
+  });
 });
+
+/** Until what was open to the servers that hang has been closed. */
+async function untilClosed(site: SiteLab, serversLeft: number): Promise<void> {
+  const name = 'cluster.local_pool_closing.membership_healthy';
+  await waitUntil(async () => (await site.stat(name)) === serversLeft, { what: `${name} to be ${serversLeft}` });
+}
+
+function closeWhenDown(file: ConfigFile): void {
+  file.local_pool.close_when_down = true;
+}

@@ -8,7 +8,13 @@ import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { fetchEnvoy } from '../../lab/envoy-binary.ts';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
-import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from '../../lab/site-processes.ts';
+import {
+  type AppProtocol,
+  CLI,
+  startAppServer,
+  startEnvoyProcess,
+  startSidecarProcess,
+} from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
@@ -38,6 +44,8 @@ export interface LabOptions {
   readonly node?: string;
   /** Sidecars for each site, on Unix sockets when there are several. */
   readonly sidecars?: number;
+  /** What the application's servers speak. */
+  readonly appsSpeak?: AppProtocol;
   readonly configure?: (file: ConfigFile, site: 'east' | 'west') => void;
   /** Changes a site's rendered Envoy bootstrap. */
   readonly patchBootstrap?: (bootstrap: string, site: 'east' | 'west') => string;
@@ -73,6 +81,7 @@ export class SiteLab {
   readonly #bootstrapFile: string;
   readonly #concurrency: number;
   readonly #node: string;
+  readonly #appsSpeak: AppProtocol;
 
   constructor(options: {
     name: 'east' | 'west';
@@ -82,6 +91,7 @@ export class SiteLab {
     sidecarAddresses: readonly string[];
     concurrency: number;
     node: string;
+    appsSpeak: AppProtocol;
   }) {
     this.name = options.name;
     this.url = `http://127.0.0.1:${options.ports.edge}`;
@@ -94,6 +104,7 @@ export class SiteLab {
     this.#binary = options.binary;
     this.#concurrency = options.concurrency;
     this.#node = options.node;
+    this.#appsSpeak = options.appsSpeak;
   }
 
   async render(patch: (bootstrap: string, site: 'east' | 'west') => string): Promise<void> {
@@ -103,14 +114,19 @@ export class SiteLab {
 
   async startPool(): Promise<void> {
     const started = this.#ports.apps.map((port, index) =>
-      startAppServer({ site: this.name, server: `app-${index + 1}`, port }),
+      startAppServer({ site: this.name, server: `app-${index + 1}`, port, speaks: this.#appsSpeak }),
     );
     this.apps.splice(0, this.apps.length, ...(await Promise.all(started)));
   }
 
   async startApp(index: number): Promise<void> {
     const port = this.#ports.apps[index] ?? 0;
-    this.apps[index] = await startAppServer({ site: this.name, server: `app-${index + 1}`, port });
+    this.apps[index] = await startAppServer({
+      site: this.name,
+      server: `app-${index + 1}`,
+      port,
+      speaks: this.#appsSpeak,
+    });
   }
 
   async stopPool(): Promise<void> {
@@ -243,6 +259,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     concurrency = 2,
     fastPath = FAST_PATH,
     node = process.execPath,
+    appsSpeak = 'http1',
   } = options;
   const binary = await fetchEnvoy(envoyVersion);
   const directory = await mkdtemp(join(tmpdir(), 'site-persistence-lab-'));
@@ -251,7 +268,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     const sidecarAddresses = Array.from({ length: sidecars }, (_, index) =>
       sidecars === 1 ? `127.0.0.1:${ports[name].sidecar}` : `unix:${directory}/${name}-${index}.sock`,
     );
-    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency, node });
+    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency, node, appsSpeak });
   });
   const [east, west] = labs as [SiteLab, SiteLab];
 

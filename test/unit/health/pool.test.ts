@@ -31,9 +31,9 @@ remote_pools:
       'site.yaml',
     );
     expect(watchedPools(config)).toEqual([
-      { site: 'east', cluster: 'local_pool', key: 'local_pool.cluster', minUp: 2 },
-      { site: 'west', cluster: 'remote_pool', key: 'remote_pools[0].cluster', minUp: 1 },
-      { site: 'north', cluster: 'north_pool', key: 'remote_pools[1].cluster', minUp: 3 },
+      { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 2 },
+      { site: 'west', cluster: 'remote_pool', twin: 'remote_pool_http2', key: 'remote_pools[0].cluster', minUp: 1 },
+      { site: 'north', cluster: 'north_pool', twin: 'north_pool_http2', key: 'remote_pools[1].cluster', minUp: 3 },
     ]);
   });
 });
@@ -269,7 +269,8 @@ describe('describePool()', () => {
       { isUp: false },
     ],
   ])('says %j', (text, pool, state) => {
-    const watched: WatchedPool = { site: 'east', cluster: 'local_pool', key: 'local_pool.cluster', minUp: 1, ...pool };
+    const own = { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 1 };
+    const watched: WatchedPool = { ...own, ...pool };
     expect(describePool(watched, { ...stateAfter([[0, 2]], 1, 0), ...state })).toBe(text);
   });
 });

@@ -1,0 +1,125 @@
+import { formatAddress, type TcpAddress } from '../config/address.ts';
+import { renderAddress } from './cluster-parts.ts';
+import { type JsonObject, typed } from './json.ts';
+import { closingCluster } from './names.ts';
+
+/**
+ * Servers whose connections are closed when they fall silent.
+ *
+ * A link that drops packets and a server that hangs leave connections open on which nothing comes any more, and Envoy's HTTP
+ * pools never close those: a health check that fails only keeps new requests away. TCP clusters do close them
+ * (`close_connections_on_host_health_failure`). So each connection of the HTTP cluster leads through an internal listener
+ * to the same server in such a TCP cluster. Listener and cluster have one name.
+ */
+export interface ClosedServers {
+  /** The HTTP cluster. */
+  readonly cluster: string;
+  /** Addresses only: an internal listener's health check takes no name. */
+  readonly servers: readonly TcpAddress[];
+}
+
+/** The endpoints of the HTTP cluster. Its health check goes straight to the servers. */
+export function endpointsThroughListener({ cluster, servers }: ClosedServers): JsonObject {
+  return assignment(cluster, servers, (server) => ({
+    address: {
+      envoy_internal_address: {
+        server_listener_name: closingCluster(cluster),
+        // What the admin interface shows, and the stickiness cookie names.
+        endpoint_id: formatAddress(server),
+      },
+    },
+    health_check_config: { address: renderAddress(server) },
+  }));
+}
+
+/** The transport of the HTTP cluster: tells the listener which server it is. @param inner TLS, which goes on to the server */
+export function transportThroughListener(inner: JsonObject | null): JsonObject {
+  const raw = {
+    name: 'envoy.transport_sockets.raw_buffer',
+    typed_config: typed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'),
+  };
+  return {
+    name: 'envoy.transport_sockets.internal_upstream',
+    typed_config: typed('envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport', {
+      passthrough_metadata: [{ kind: { host: {} }, name: SUBSET_NAMESPACE }],
+      transport_socket: inner ?? raw,
+    }),
+  };
+}
+
+export function renderClosingListener(cluster: string): JsonObject {
+  const name = closingCluster(cluster);
+  return {
+    name,
+    internal_listener: {},
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: 'envoy.filters.network.tcp_proxy',
+            typed_config: typed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
+              stat_prefix: name,
+              cluster: name,
+              // The HTTP connection that leads here has its own.
+              idle_timeout: '0s',
+            }),
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/**
+ * @param healthCheck takes any answer for alive, so that only silence closes what is open: a server that says "unhealthy" before it
+ * stops still answers what it has. It condemns later than that of the HTTP cluster, or a retry would come to the same server
+ * @param inner TLS for the check alone: what comes through has been encrypted before
+ */
+export function renderClosingCluster(
+  { cluster, servers }: ClosedServers,
+  { healthCheck, inner, ...more }: { readonly healthCheck: JsonObject; readonly inner: JsonObject | null } & JsonObject,
+): JsonObject {
+  const name = closingCluster(cluster);
+  return {
+    name,
+    ...assignment(name, servers, (server) => ({ address: renderAddress(server) })),
+    ...more,
+    // Whether to come here at all is the HTTP cluster's decision; this one may not have checked yet.
+    common_lb_config: { healthy_panic_threshold: { value: 100 } },
+    close_connections_on_host_health_failure: true,
+    lb_subset_config: {
+      fallback_policy: 'NO_FALLBACK',
+      subset_selectors: [{ keys: [SERVER_KEY], single_host_per_subset: true }],
+    },
+    health_checks: [{ ...healthCheck, ...(inner === null ? {} : { transport_socket_match_criteria: OF_CHECK }) }],
+    ...(inner === null
+      ? {}
+      : { transport_socket_matches: [{ name: 'check', match: OF_CHECK, transport_socket: inner }] }),
+  };
+}
+
+/** Where a tcp_proxy looks for what its connection asks of the subset load balancer. */
+const SUBSET_NAMESPACE = 'envoy.lb';
+const SERVER_KEY = 'server';
+const OF_CHECK = { check: true };
+
+function assignment(
+  name: string,
+  servers: readonly TcpAddress[],
+  endpoint: (server: TcpAddress) => JsonObject,
+): JsonObject {
+  return {
+    type: 'STATIC',
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [
+        {
+          lb_endpoints: servers.map((server) => ({
+            endpoint: endpoint(server),
+            metadata: { filter_metadata: { [SUBSET_NAMESPACE]: { [SERVER_KEY]: formatAddress(server) } } },
+          })),
+        },
+      ],
+    },
+  };
+}

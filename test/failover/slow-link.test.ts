@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import { Load } from '../support/load.ts';
+import { type SlowLink, startSlowLink } from '../support/slow-link.ts';
+import { type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+
+/**
+ * A link between the sites that is slow and loses packets, as one round the world on a bad day: the other site is up, and
+ * nothing may be taken for its death, neither a health check in vain nor a connection that takes its time.
+ */
+
+const LINK = { lossPercent: 5, roundTripMs: 400 };
+const LOAD_MS = Number(process.env.LOAD_SECONDS ?? '25') * 1_000;
+const POST = { method: 'POST', body: Buffer.alloc(2_000, 'x'), timeoutMs: 60_000 };
+const GET = { timeoutMs: 60_000 };
+
+const rows: object[] = [];
+afterAll(() => console.table(rows));
+
+/** East reaches west by the link; clients reach both without it. @param healthCheck of east's remote pool */
+async function withLab(
+  { envoyVersion, healthCheck, link }: Setting & { readonly link: SlowLink },
+  body: (lab: TwoSites) => Promise<void>,
+): Promise<void> {
+  const overLink = (address: string) => address.replace('127.0.0.1', link.address);
+  const lab = await startTwoSites({
+    envoyVersion,
+    configure: (file, site) => {
+      if (site === 'west') file.envoy.listen = String(file.envoy.listen).replace('127.0.0.1', '0.0.0.0');
+      else {
+        for (const pool of file.remote_pools) {
+          Object.assign(pool, { servers: [pool.servers].flat().map(String).map(overLink), health_check: healthCheck });
+        }
+      }
+    },
+  });
+  try {
+    await body(lab);
+  } finally {
+    await lab.close();
+  }
+}
+
+interface Setting {
+  readonly envoyVersion: EnvoyRelease;
+  readonly healthCheck: Readonly<Record<string, unknown>>;
+}
+
+/** Over HTTP/1.1 a single check decides: after a failure it has a connection to open, which takes two round trips of the 1 s. */
+const SETTINGS: readonly Setting[] = [
+  { envoyVersion: '1.40.0', healthCheck: {} },
+  { envoyVersion: '1.36.4', healthCheck: { timeout: '2s' } },
+];
+
+describe.each(SETTINGS)('Envoy $envoyVersion', (setting) => {
+  test('the link to the other site is slow and loses packets', async () => {
+    const { envoyVersion } = setting;
+    const link = await startSlowLink(LINK);
+    try {
+      await withLab({ ...setting, link }, async (lab) => {
+        const sessions = { homes: [lab.west.url], edges: [lab.east.url] };
+        const get = await Load.start({ ...sessions, clients: 8, request: GET });
+        const post = await Load.start({ ...sessions, clients: 4, request: POST });
+        await sleep(LOAD_MS);
+        const [gets, posts] = await Promise.all([get.stop(), post.stop()]);
+        for (const [method, report] of [
+          ['GET', gets],
+          ['POST', posts],
+        ] as const) {
+          const { requests, lost, longestMs, moved, mostLostByOneClient } = report;
+          const what = `link with ${LINK.lossPercent} % loss, ${LINK.roundTripMs} ms, ${envoyVersion}`;
+          rows.push({ what, method, requests, lost, mostLostByOneClient, 'longest wait ms': longestMs, moved });
+        }
+        for (const { lost, losses, moved, leftTheSite, requests, slowerThan100Ms } of [gets, posts]) {
+          expect(lost, losses.join('\n')).toBe(0);
+          expect(moved).toBe(0);
+          expect(leftTheSite).toBe(0);
+          // Each went by the link.
+          expect(slowerThan100Ms).toBe(requests);
+        }
+      });
+    } finally {
+      const packets = await link.end();
+      expect(packets.lost).toBeGreaterThan(0);
+    }
+  });
+});
