@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The application of the demo and the tests: says which server answered, and everything that it was sent. */
 export interface AppServerOptions {
@@ -24,7 +25,7 @@ export interface AppAnswer {
 
 /**
  * `/healthz` answers 200; `/set-cookie` sets a cookie of the application's own; `/set-headers?name=value` answers with these
- * headers; `/download?bytes=N` streams N bytes;
+ * headers; `/download?bytes=N` streams N bytes, with `&everyMs=M` a byte each M ms; `?waitMs=M` waits so long before the body is read;
  * a WebSocket is echoed; everything else answers with what was seen, after the whole body was read.
  */
 export function createAppServer(options: AppServerOptions): Server {
@@ -41,6 +42,9 @@ export function createAppServer(options: AppServerOptions): Server {
 async function answer(options: AppServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   // Not a URL, which not every path that a client can send is.
   const [pathname = '', query = ''] = (request.url ?? '').split('?', 2);
+  const parameters = new URLSearchParams(query);
+  const waitMs = Number(parameters.get('waitMs') ?? '0');
+  if (waitMs > 0) await sleep(waitMs);
   let bodyBytes = 0;
   for await (const chunk of request) bodyBytes += (chunk as Buffer).length;
 
@@ -49,7 +53,9 @@ async function answer(options: AppServerOptions, request: IncomingMessage, respo
     return;
   }
   if (pathname === '/download') {
-    await stream(response, Number(new URLSearchParams(query).get('bytes') ?? '0'));
+    const bytes = Number(parameters.get('bytes') ?? '0');
+    const everyMs = Number(parameters.get('everyMs') ?? '0');
+    await (everyMs > 0 ? trickle(response, bytes, everyMs) : stream(response, bytes));
     return;
   }
   const seen: AppAnswer = {
@@ -64,7 +70,7 @@ async function answer(options: AppServerOptions, request: IncomingMessage, respo
   };
   if (pathname === '/set-cookie') response.setHeader('set-cookie', ['app=1; Path=/', 'theme=dark; Path=/']);
   if (pathname === '/set-headers') {
-    for (const [name, value] of new URLSearchParams(query)) response.setHeader(name, value);
+    for (const [name, value] of parameters) response.setHeader(name, value);
   }
   if (String(request.headers.accept).includes('text/html')) {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page(seen));
@@ -80,6 +86,15 @@ async function stream(response: ServerResponse, bytes: number): Promise<void> {
     if (!response.write(left < chunk.length ? chunk.subarray(0, left) : chunk)) {
       await new Promise((resolve) => response.once('drain', resolve));
     }
+  }
+  response.end();
+}
+
+async function trickle(response: ServerResponse, bytes: number, everyMs: number): Promise<void> {
+  response.writeHead(200, { 'content-type': 'application/octet-stream' });
+  for (let left = bytes; left > 0; left--) {
+    response.write('x');
+    await sleep(everyMs);
   }
   response.end();
 }

@@ -11,6 +11,7 @@ import {
   type TwoSites,
   WEST_COOKIE,
 } from '../support/two-sites.ts';
+import { type EchoSocket, openWebSocket } from '../support/web-socket.ts';
 
 /**
  * What falls silent instead of refusing: a link that drops packets, an Envoy and servers that hang. Nobody waits for longer
@@ -86,9 +87,11 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
       };
       await withLab(envoyVersion, configure, async (lab) => {
         const loads = await startLoads([lab.west.url], [lab.east.url]);
+        const socket = await openWebSocket(lab.east.url, loads.get.cookieOfClient(0));
         await loads.get.during(200);
         const restore = await silenceLink();
         try {
+          await expectEnd(`silent link, ${protocol}, ${envoyVersion}`, socket);
           await loads.get.during(800);
           await loads.post.during(100);
         } finally {
@@ -151,8 +154,10 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
   test('one local server hangs, with close_when_down', async () => {
     await withLab(envoyVersion, closeWhenDown, async (lab) => {
       const loads = await startLoads([lab.east.url], [lab.east.url]);
+      const socket = await openWebSocketTo('app-1', lab.east, loads.get);
       await loads.get.during(200);
       lab.east.apps[0]?.signal('SIGSTOP');
+      await expectEnd(`local server hung, ${envoyVersion}`, socket);
       await untilClosed(lab.east, 1);
       await loads.get.during(500);
       await loads.post.during(100);
@@ -177,6 +182,25 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
     });
   });
 });
+
+/** One by a session of the load that is at this server. */
+async function openWebSocketTo(server: string, site: SiteLab, load: Load): Promise<EchoSocket> {
+  for (const client of load.clients.keys()) {
+    const socket = await openWebSocket(site.url, load.cookieOfClient(client));
+    if (socket.greeting === `${site.name}/${server}`) return socket;
+    socket.close();
+  }
+  throw new Error(`no session is at ${server}`);
+}
+
+/** A WebSocket into silence ends no more than 1 s later than requests do, for Envoy delays its end by so much. */
+async function expectEnd(what: string, socket: EchoSocket): Promise<void> {
+  const from = performance.now();
+  await waitUntil(() => socket.isClosed, { what: 'a WebSocket into silence to end', timeoutMs: 30_000 });
+  const endedAfterMs = Math.round(performance.now() - from);
+  rows.push({ what, method: 'WebSocket', 'longest wait ms': endedAfterMs });
+  expect(endedAfterMs).toBeLessThanOrEqual(LONGEST_MS + 1_000);
+}
 
 /** Until what was open to the servers that hang has been closed. */
 async function untilClosed(site: SiteLab, serversLeft: number): Promise<void> {

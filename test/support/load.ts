@@ -84,6 +84,11 @@ export class Load {
     return this.#lossTimes.length;
   }
 
+  /** The Cookie header that a client sends now. */
+  cookieOfClient(index: number): string {
+    return [...(this.clients[index]?.cookies ?? [])].map(([name, value]) => `${name}=${value}`).join('; ');
+  }
+
   /** Resolves after every client has had this many more answers or losses. */
   async during(requests: number): Promise<void> {
     const until = this.#requests + requests;
