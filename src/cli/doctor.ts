@@ -4,6 +4,7 @@ import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
 import { type EnvoySnapshot, readSnapshot } from '../doctor/envoy-snapshot.ts';
 import { examine } from '../doctor/examine.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
+import { askSpoken } from '../doctor/spoken-protocols.ts';
 import { AdminError, describeAdmin, type Host } from '../health/admin-client.ts';
 import { repeatCheck } from '../health/check-probe.ts';
 import { describeResult, hostsToAsk, withReason } from '../health/failure-reasons.ts';
@@ -21,6 +22,7 @@ export async function doctor(configFile: string, asJson: boolean, context: CliCo
   const findings = examine(config, snapshot, {
     nowMs: Date.now(),
     duplicateCookies: sidecar?.duplicate_cookies ?? null,
+    spoken: await askSpoken(config, answers.hosts?.get(config.localPool.cluster) ?? [], context.signal),
   });
   const report = { site: config.site, admin, version: snapshot.version, findings };
   const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';

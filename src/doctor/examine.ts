@@ -5,6 +5,7 @@ import { ENVOY_CHECKS } from './checks/envoy.ts';
 import { FAST_PATH_CHECKS } from './checks/fast-path.ts';
 import { FILTER_CHECKS } from './checks/filter.ts';
 import { POOL_CHECKS } from './checks/pools.ts';
+import { PROTOCOL_CHECKS } from './checks/protocols.ts';
 import { REFUSAL_CHECKS } from './checks/refusal.ts';
 import { ROUTE_CHECKS } from './checks/routes.ts';
 import { SIDECAR_CHECKS } from './checks/sidecars.ts';
@@ -17,6 +18,7 @@ import type { Finding } from './finding.ts';
 export const CHECK_GROUPS: readonly CheckGroup[] = [
   ENVOY_CHECKS,
   POOL_CHECKS,
+  PROTOCOL_CHECKS,
   SIDECAR_CHECKS,
   FILTER_CHECKS,
   STICKINESS_CHECKS,

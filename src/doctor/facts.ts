@@ -7,6 +7,7 @@ import { type Expected, expectedOf, nearestVersion } from './expected.ts';
 import { EXT_PROC } from './extension-types.ts';
 import { textAt } from './json.ts';
 import { type RouteSurvey, surveyRoutes } from './route-survey.ts';
+import type { Spoken } from './spoken-protocols.ts';
 
 /** A connection manager that asks this site's sidecars. */
 export interface Edge extends ConnectionManager {
@@ -21,6 +22,8 @@ export interface Around {
   readonly nowMs: number;
   /** Requests that a sidecar saw with this site's cookie more than once; null where none answers. */
   readonly duplicateCookies: number | null;
+  /** What servers of the local pool speak; empty where none could be asked. */
+  readonly spoken: readonly Spoken[];
 }
 
 /** All that a check looks at. */

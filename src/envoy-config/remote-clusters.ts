@@ -1,5 +1,5 @@
 import { isIpAddress } from '../config/address.ts';
-import type { Config, RemotePoolConfig, RemoteProtocol } from '../config/config.ts';
+import type { Config, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../headers.ts';
 import { canStandIn } from './can-stand-in.ts';
@@ -24,6 +24,7 @@ import { healthCheckHost } from './health-check.ts';
 import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { overHttp2, STAND_IN, withFallback } from './names.ts';
+import { remoteProtocol } from './protocols.ts';
 import { markServedElsewhere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
 import { hasPriorityGroups } from './versions.ts';
@@ -65,13 +66,7 @@ function hasHttp2Twin(config: Config, pool: RemotePoolConfig): boolean {
  * checks on its main thread, where there are no internal listeners, and for those it takes no name to check instead.
  */
 function closesOnSilence(config: Config, pool: RemotePoolConfig): boolean {
-  return protocolOf(config, pool) !== 'http2' && pool.servers.every(({ host }) => isIpAddress(host));
-}
-
-/** Where clear text does not tell, HTTP/1.1; but gRPC, for which servers speak HTTP/2, does not pass HTTP/1.1. */
-function protocolOf({ localPool }: Config, { protocol, tls }: RemotePoolConfig): RemoteProtocol {
-  if (protocol !== 'auto' || tls !== null) return protocol;
-  return localPool.protocol === 'http1' ? 'http1' : 'http2';
+  return remoteProtocol(config, pool) !== 'http2' && pool.servers.every(({ host }) => isIpAddress(host));
 }
 
 /** Another site's virtual IP; its health is what that site's status URI says. */
@@ -86,8 +81,8 @@ function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
           ...(tls === null ? {} : { transport_socket: tls }),
         }),
     ...common(),
-    health_checks: [statusCheck(config, pool, protocolOf(config, pool) === 'http2' ? OVER_HTTP2 : {})],
-    ...httpOptions(protocolOf(config, pool), {
+    health_checks: [statusCheck(config, pool, remoteProtocol(config, pool) === 'http2' ? OVER_HTTP2 : {})],
+    ...httpOptions(remoteProtocol(config, pool), {
       limits: HEADER_LIMITS,
       pings: true,
       idleTimeoutMs: pool.idleTimeoutMs,

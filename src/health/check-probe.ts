@@ -1,16 +1,13 @@
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
-import { type IncomingMessage, request } from 'node:http';
-import { request as requestOverTls } from 'node:https';
 import { connect } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
-import { parseAddress } from '../config/address.ts';
+import { parseAddress, type TcpAddress } from '../config/address.ts';
 import type { Config, StatusRange, TlsConfig } from '../config/config.ts';
 import { printable } from '../config/config-error.ts';
 import { formatStatusRanges } from '../config/status-ranges.ts';
 import { healthCheckHost } from '../envoy-config/health-check.ts';
-import { SYSTEM_CA_FILE } from '../envoy-config/tls.ts';
+import { remoteProtocol } from '../envoy-config/protocols.ts';
 import { HOP_HEADER } from '../headers.ts';
+import { askByHttp1, askByHttp2, NoAnswer } from './ask-server.ts';
 
 /** The health check of a pool's servers, as Envoy does it with the rendered config. */
 interface Check {
@@ -20,6 +17,7 @@ interface Check {
   readonly expect: readonly StatusRange[];
   readonly timeoutMs: number;
   readonly tls: TlsConfig | null;
+  readonly isHttp2: boolean;
 }
 
 export interface CheckResult {
@@ -44,7 +42,9 @@ export async function repeatCheck(
   if (check === null || target === null) return null;
   try {
     if (check.path === null) return await tryConnection(target, check.timeoutMs, signal);
-    return describeStatus(await askStatus(target, check.path, check, signal), check.expect);
+    const ask = check.isHttp2 ? askByHttp2 : askByHttp1;
+    const status = await ask(target, { method: 'GET', ...check, path: check.path }, signal);
+    return describeStatus(status, check.expect);
   } catch (error) {
     return { succeeds: false, text: reasonOf(error) };
   }
@@ -54,7 +54,7 @@ function checkOf(config: Config, cluster: string): Check | null {
   const { localPool, remotePools } = config;
   if (cluster === localPool.cluster) {
     const { path, host, expect, timeoutMs } = localPool.healthCheck;
-    return { path, headers: { host }, expect, timeoutMs, tls: null };
+    return { path, headers: { host }, expect, timeoutMs, tls: localPool.tls, isHttp2: localPool.protocol === 'http2' };
   }
   const pool = remotePools.find((each) => each.cluster === cluster);
   if (pool === undefined) return null;
@@ -64,15 +64,12 @@ function checkOf(config: Config, cluster: string): Check | null {
     expect: [[200, 200]],
     timeoutMs: pool.healthCheck.timeoutMs,
     tls: pool.tls,
+    isHttp2: remoteProtocol(config, pool) === 'http2',
   };
 }
 
-interface Target {
-  readonly host: string;
-  readonly port: number;
-}
-
-function tcpAddressOf(address: string): Target | null {
+/** As Envoy shows it; null where that is no address that can be connected to. */
+export function tcpAddressOf(address: string): TcpAddress | null {
   try {
     const parsed = parseAddress(address);
     return parsed.kind === 'tcp' ? parsed : null;
@@ -81,7 +78,7 @@ function tcpAddressOf(address: string): Target | null {
   }
 }
 
-async function tryConnection({ host, port }: Target, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
+async function tryConnection({ host, port }: TcpAddress, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
   const socket = connect({ host, port });
   const timer = setTimeout(() => socket.destroy(new NoAnswer(`no connection within ${timeoutMs} ms`)), timeoutMs);
   try {
@@ -94,48 +91,6 @@ async function tryConnection({ host, port }: Target, timeoutMs: number, signal: 
 }
 
 const MAX_REASON_LENGTH = 200;
-
-/** Its message says it all. */
-class NoAnswer extends Error {}
-
-async function askStatus(target: Target, path: string, check: Check, signal: AbortSignal): Promise<number> {
-  const { headers, timeoutMs } = check;
-  const tls = check.tls === null ? null : await tlsOptions(check.tls);
-  return await new Promise((resolve, reject) => {
-    const what = { host: target.host, port: target.port, path, headers, agent: false, signal } as const;
-    const onResponse = (response: IncomingMessage) => {
-      clearTimeout(timer);
-      resolve(response.statusCode ?? 0);
-      call.destroy();
-    };
-    const call = tls === null ? request(what, onResponse) : requestOverTls({ ...what, ...tls }, onResponse);
-    const timer = setTimeout(() => {
-      reject(new NoAnswer(`no answer within ${timeoutMs} ms`));
-      call.destroy();
-    }, timeoutMs);
-    call.on('error', (error) => {
-      clearTimeout(timer);
-      reject(error);
-    });
-    call.end();
-  });
-}
-
-async function tlsOptions({ sni, caFile, certFile, keyFile }: TlsConfig): Promise<ConnectionOptions> {
-  const read = async (file: string) => {
-    try {
-      return await readFile(file);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new NoAnswer(`not asked again: the sidecar cannot read ${file}: ${why}`);
-    }
-  };
-  return {
-    servername: sni,
-    ca: await read(caFile ?? SYSTEM_CA_FILE),
-    ...(certFile === null || keyFile === null ? {} : { cert: await read(certFile), key: await read(keyFile) }),
-  };
-}
 
 function describeStatus(status: number, expect: readonly StatusRange[]): CheckResult {
   const succeeds = expect.some(([from, to]) => status >= from && status <= to);
@@ -156,11 +111,12 @@ function shortText({ message }: Error): string {
   return printable(message.split('\n', 1)[0] ?? '').slice(0, MAX_REASON_LENGTH);
 }
 
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = 'code' in error ? String(error.code) : '';
   const known = REASONS[code];
   if (known !== undefined) return known;
+  if (code.startsWith('ERR_HTTP2_')) return `its answer is not HTTP/2 (${shortText(error)})`;
   if (code.startsWith('HPE_')) return `its answer is not HTTP/1.1 (${error.message})`;
   if (/CERT|TLS|SSL|EPROTO|ISSUER|SIGNATURE|SIGNED/.test(code)) return `TLS: ${shortText(error)}`;
   return shortText(error);

@@ -1,5 +1,8 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { Metadata } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { CLI } from '../../lab/site-processes.ts';
 import { Client } from '../support/client.ts';
 import { GrpcClient } from '../support/grpc-client.ts';
 import {
@@ -12,6 +15,8 @@ import {
   WEST_COOKIE,
 } from '../support/two-sites.ts';
 import { openWebSocket } from '../support/web-socket.ts';
+
+const run = promisify(execFile);
 
 interface Lab extends TwoSites {
   grpc(edge: string, cookie?: string): GrpcClient;
@@ -102,5 +107,22 @@ describe.each(['1.40.0', '1.36.4'] as const)('Envoy %s', (envoyVersion: EnvoyRel
     const adopted = await openWebSocket(lab.west.url, cookie);
     expect(adopted.greeting).toMatch(/^west/);
     adopted.close();
+  });
+});
+
+test('doctor sees servers that do not speak what Envoy does, though their health check passes', async () => {
+  const lab = await startLab({
+    appsSpeak: 'http2',
+    configure: (file) => {
+      file.local_pool.health_check = { interval: '1s' };
+    },
+  });
+  expect(await lab.grpc(lab.east.url).say('one')).not.toMatchObject({ status: 'OK' });
+  const result = await run(process.execPath, [CLI, 'doctor', '--config', lab.east.configFile]).catch(
+    (error: unknown) => error,
+  );
+  expect(result).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/WRONG +local pool +127\.0\.0\.1:\d+ does not speak HTTP\/1\.1, only HTTP\/2/),
   });
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../../../src/config/load.ts';
 import type { AdminAnswers } from '../../../src/doctor/admin-answers.ts';
 import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
 import { CHECK_GROUPS, examine } from '../../../src/doctor/examine.ts';
@@ -464,6 +465,56 @@ describe('the cookie', () => {
     const findings = examine(CONFIG, readSnapshot(answersOf(fakeEnvoy())), { ...AROUND, duplicateCookies: 7 });
     expect(describeTroubles(findings)).toEqual([
       expect.stringMatching(/^warn cookies: 7 requests carried KVAAVROI twice/),
+    ]);
+  });
+});
+
+describe('the protocol', () => {
+  const HTTP1 = { address: '127.0.0.1:3001', http1: true, http2: false, isOther: false, why: '' };
+  const HTTP2 = { ...HTTP1, http1: false, http2: true, why: 'its answer is not HTTP/1.1' };
+  const BOTH = { ...HTTP1, http2: true };
+
+  function troublesOf(pools: string, spoken: (typeof HTTP1)[]): string[] {
+    const text = `
+site: east
+local_pool: { cluster: local_pool, cookie: KVAAVROI, servers: ["127.0.0.1:3001"], ${pools.split(';')[0]} }
+remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ, servers: ["127.0.0.1:81"], ${pools.split(';')[1] ?? ''} }]
+envoy: { listen: "127.0.0.1:80" }
+`;
+    const config = parseConfig(text, 'site.yaml', 'rendering');
+    return describeTroubles(examine(config, readSnapshot(answersOf(fakeEnvoy(config))), { ...AROUND, spoken }));
+  }
+
+  test.each([
+    ['protocol: http1', HTTP1],
+    ['protocol: http1', BOTH],
+    ['protocol: http2', HTTP2],
+    ['protocol: http2', BOTH],
+    ['protocol: downstream', BOTH],
+  ])('%s is right for a server that speaks it', (pools, spoken) => {
+    expect(troublesOf(pools, [spoken])).toEqual([]);
+  });
+
+  test.each([
+    ['protocol: http1', HTTP2, 'HTTP/1.1, only HTTP/2'],
+    ['protocol: http2', HTTP1, 'HTTP/2, only HTTP/1.1'],
+    ['protocol: downstream', HTTP1, 'HTTP/2, only HTTP/1.1'],
+    ['protocol: downstream', HTTP2, 'HTTP/1.1, only HTTP/2'],
+  ])('%s is wrong for a server that does not speak it', (pools, spoken, what) => {
+    expect(troublesOf(pools, [spoken])).toEqual([
+      expect.stringContaining(`wrong local pool: 127.0.0.1:3001 does not speak ${what}`),
+    ]);
+  });
+
+  test('of a server that speaks something else, such as TLS, is wrong', () => {
+    expect(
+      troublesOf('protocol: http1', [{ ...HTTP1, http1: false, isOther: true, why: 'connection closed' }]),
+    ).toEqual(['wrong local pool: 127.0.0.1:3001 speaks neither HTTP/1.1 nor HTTP/2 in clear text: connection closed']);
+  });
+
+  test('between sites is wrong where gRPC does not pass it', () => {
+    expect(troublesOf('protocol: http2; protocol: http1', [HTTP2])).toEqual([
+      expect.stringMatching(/^wrong between sites: Envoy speaks HTTP\/1.1 to west: gRPC/),
     ]);
   });
 });

@@ -1,0 +1,103 @@
+import type { LocalProtocol } from '../../config/config.ts';
+import { overHttp2 } from '../../envoy-config/names.ts';
+import { HTTP_PROTOCOL_OPTIONS } from '../extension-types.ts';
+import type { Facts } from '../facts.ts';
+import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { at, entriesAt, pick, typeOf } from '../json.ts';
+import type { Spoken } from '../spoken-protocols.ts';
+import type { CheckGroup } from './check.ts';
+
+/** What Envoy speaks to the servers of each pool, and whether they understand it. */
+export const PROTOCOL_CHECKS: CheckGroup = {
+  name: 'Protocols',
+  checks: [
+    { name: 'local pool', run: localProtocol },
+    { name: 'between sites', run: betweenSites },
+  ],
+};
+
+type SpokenByEnvoy = LocalProtocol | 'auto';
+
+function protocolOf(cluster: unknown): SpokenByEnvoy {
+  const options = entriesAt(cluster, 'typed_extension_protocol_options').find(
+    ([, value]) => typeOf(value) === HTTP_PROTOCOL_OPTIONS,
+  )?.[1];
+  if (at(options, 'use_downstream_protocol_config') !== undefined) return 'downstream';
+  if (at(options, 'auto_config') !== undefined) return 'auto';
+  const http2 = at(options, 'explicit_http_config', 'http2_protocol_options') ?? at(cluster, 'http2_protocol_options');
+  return http2 === undefined ? 'http1' : 'http2';
+}
+
+const LABELS: Readonly<Record<SpokenByEnvoy, string>> = {
+  http1: 'HTTP/1.1',
+  http2: 'HTTP/2',
+  downstream: 'what the client spoke, HTTP/1.1 or HTTP/2',
+  auto: 'what TLS agrees on',
+};
+
+function localProtocol(facts: Facts): Verdict[] {
+  const { config, snapshot, spoken, expected } = facts;
+  const { cluster, protocol } = config.localPool;
+  const settings = snapshot.clusters.get(cluster);
+  if (settings === undefined) return [unchecked(`Envoy has no cluster ${cluster}`)];
+  const actual = protocolOf(settings);
+  const verdicts: Verdict[] = [];
+  if (actual !== protocol) {
+    verdicts.push(
+      warn(
+        `Envoy speaks ${LABELS[actual]} to ${cluster}, and the config file says ${protocol} (local_pool.protocol)`,
+        yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options')),
+      ),
+    );
+  }
+  if (spoken.length === 0) return [...verdicts, unchecked(`no server of ${cluster} could be asked what it speaks`)];
+  return [...verdicts, ...spoken.map((server) => understands(server, actual, facts))];
+}
+
+function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { config }: Facts): Verdict {
+  const { http1, http2 } = speaks;
+  if (!http1 && !http2) {
+    if (!speaks.isOther) return unchecked(`${address} could not be asked what it speaks: ${speaks.why}`);
+    const { tls } = config.localPool;
+    return wrong(
+      `${address} speaks neither HTTP/1.1 nor HTTP/2 ${tls === null ? 'in clear text' : 'over TLS'}: ${speaks.why}`,
+      yaml("in the site's config file, and print Envoy's config again:", {
+        local_pool: { tls: tls === null ? { sni: 'app.internal' } : null },
+      }),
+    );
+  }
+  const needs = {
+    http1: { http1: true, http2: false },
+    http2: { http1: false, http2: true },
+    downstream: { http1: true, http2: true },
+    auto: { http1: !http2, http2: false },
+  }[actual];
+  const lacking = [...(needs.http1 && !http1 ? ['HTTP/1.1'] : []), ...(needs.http2 && !http2 ? ['HTTP/2'] : [])];
+  if (lacking.length === 0) return ok(`${address} speaks ${LABELS[actual]}`);
+  const suits = http1 && http2 ? 'downstream' : http2 ? 'http2' : 'http1';
+  return wrong(
+    `${address} does not speak ${lacking.join(' or ')}, only ${http1 ? 'HTTP/1.1' : 'HTTP/2'}: requests by it fail, though its health check may pass`,
+    yaml("in the site's config file, and print Envoy's config again:", { local_pool: { protocol: suits } }),
+  );
+}
+
+/** gRPC ends with trailers, which HTTP/1.1 between two Envoys drops. */
+function betweenSites({ config, snapshot }: Facts): Verdict[] {
+  return config.remotePools.map((pool) => {
+    const { cluster, site } = pool;
+    if (!snapshot.clusters.has(cluster)) return unchecked(`Envoy has no cluster ${cluster}`);
+    const actual = protocolOf(snapshot.clusters.get(cluster));
+    const isHttp1 = actual === 'http1' && !snapshot.clusters.has(overHttp2(pool));
+    if (isHttp1 && config.localPool.protocol !== 'http1') {
+      return wrong(
+        `Envoy speaks HTTP/1.1 to ${site}: gRPC for sessions of ${site} fails, though both sites are up`,
+        yaml(`in the remote pool of ${site} in the site's config file, and print Envoy's config again:`, {
+          protocol: 'http2',
+        }),
+      );
+    }
+    return ok(
+      `${cluster}: ${LABELS[actual]}${isHttp1 || actual !== 'http1' ? '' : `, and HTTP/2 where ${site} speaks it`}`,
+    );
+  });
+}
