@@ -5,6 +5,7 @@ import { loadConfig } from '../config/load.ts';
 import { hasWallClockCookies } from '../envoy-config/versions.ts';
 import { describeAdmin } from '../health/admin-client.ts';
 import { readCertificates } from '../tls/certificates.ts';
+import { whyFileIsRefused } from '../tls/key-usage.ts';
 import type { CliContext } from './run.ts';
 
 /**
@@ -27,6 +28,7 @@ export async function check(configFile: string, context: CliContext): Promise<vo
     ...describeTtl(config),
     ...(await describeListenerTls(config)),
     ...describeEnvoyTls(config),
+    ...(await describeKeyUsage(config)),
   ];
   context.stdout.write(`${lines.join('\n')}\n`);
 }
@@ -54,7 +56,21 @@ async function describeListenerTls(config: Config): Promise<string[]> {
   return lines;
 }
 
-/** Its files are where Envoy runs, which may be elsewhere, so they are not looked at. */
+/** Of those that an Envoy is shown, here or at another site. What is only where Envoy runs is not looked at. */
+async function describeKeyUsage({ listenTls, envoy }: Config): Promise<string[]> {
+  const files = Object.entries({
+    listen_tls: listenTls,
+    'envoy.listen_tls': envoy.listenTls,
+    'envoy.hop_listen_tls': envoy.hopListenTls,
+  });
+  const lines = files.map(async ([key, tls]) => {
+    const why = tls === null ? null : await whyFileIsRefused(tls.certFile);
+    return why === null ? [] : [`note: ${tls?.certFile} (${key}.cert_file): ${why}`];
+  });
+  return (await Promise.all(lines)).flat();
+}
+
+/** Its files are where Envoy runs, which may be elsewhere, so nothing is read of them. */
 function describeEnvoyTls({ envoy, remotePools }: Config): string[] {
   const edge = envoy.listenTls === null ? [] : [`TLS for clients, with ${envoy.listenTls.certFile}`];
   const hop =

@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.ts';
 import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
 import { type EnvoySnapshot, readSnapshot } from '../doctor/envoy-snapshot.ts';
 import { examine } from '../doctor/examine.ts';
+import { askCertificates } from '../doctor/peer-certificates.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
 import { askSpoken } from '../doctor/spoken-protocols.ts';
 import { AdminError, describeAdmin, type Host } from '../health/admin-client.ts';
@@ -23,6 +24,7 @@ export async function doctor(configFile: string, asJson: boolean, context: CliCo
     nowMs: Date.now(),
     duplicateCookies: sidecar?.duplicate_cookies ?? null,
     spoken: await askSpoken(config, answers.hosts?.get(config.localPool.cluster) ?? [], context.signal),
+    peers: await askCertificates(config),
   });
   const report = { site: config.site, admin, version: snapshot.version, findings };
   const colour = context.stdout.isTTY === true && (context.env.NO_COLOR ?? '') === '';

@@ -6,6 +6,7 @@ import { addressesOf, type EnvoySnapshot } from './envoy-snapshot.ts';
 import { type Expected, expectedOf, nearestVersion } from './expected.ts';
 import { EXT_PROC } from './extension-types.ts';
 import { textAt } from './json.ts';
+import type { PeerCertificate } from './peer-certificates.ts';
 import { type RouteSurvey, surveyRoutes } from './route-survey.ts';
 import type { Spoken } from './spoken-protocols.ts';
 
@@ -24,6 +25,8 @@ export interface Around {
   readonly duplicateCookies: number | null;
   /** What servers of the local pool speak; empty where none could be asked. */
   readonly spoken: readonly Spoken[];
+  /** The certificates of servers to which Envoy speaks TLS; empty where none could be seen. */
+  readonly peers: readonly PeerCertificate[];
 }
 
 /** All that a check looks at. */

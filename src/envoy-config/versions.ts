@@ -36,3 +36,8 @@ export function keepsHostsWithoutDns(version: EnvoyVersion): boolean {
 export function hasWallClockCookies(version: EnvoyVersion): boolean {
   return isAtLeast(version, '1.39');
 }
+
+/** An RSA certificate of a server that is for keyEncipherment only is refused. */
+export function enforcesKeyUsage(version: EnvoyVersion): boolean {
+  return isAtLeast(version, '1.38');
+}

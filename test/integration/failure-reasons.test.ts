@@ -1,5 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -82,6 +83,30 @@ describe('a local server', () => {
       succeeds: true,
       text: 'answered 404',
     });
+  });
+});
+
+describe('a local server that speaks HTTP/2', () => {
+  const config = parseConfig(
+    `site: east
+local_pool: { cluster: local_pool, cookie: KVAAVROI, protocol: http2, health_check: { path: /healthz, timeout: 200ms } }
+remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ }]
+`,
+    'site.yaml',
+  );
+
+  test('and answers with another status, or not at all', async () => {
+    const server = createHttp2Server((request, response) => {
+      if (request.headers[':path'] === '/healthz') response.writeHead(500).end();
+    });
+    expect(await textOf(config, 'local_pool', await listen(server))).toBe('answered 500, expected 200-399');
+    const silent = await listen(createHttp2Server(() => {}));
+    expect(await textOf(config, 'local_pool', silent)).toBe('no answer within 200 ms');
+  });
+
+  test('or does not', async () => {
+    const http1 = await listen(createHttpServer((_, response) => response.end()));
+    expect(await textOf(config, 'local_pool', http1)).toMatch(/^(its answer is not HTTP\/2|connection closed)/);
   });
 });
 

@@ -117,7 +117,7 @@ describe('of an answer no more is read than the question can need:', () => {
     await watcher.start();
     expect(upPools(watcher)).toBe('unknown');
     expect(log.matching(/cannot read health/)).toEqual([
-      expect.stringMatching(/: its answer to GET \/stats is longer than the limit of 24 KiB$/),
+      expect.stringMatching(/: its answer to GET \/stats is longer than the limit of 28 KiB$/),
     ]);
   });
 

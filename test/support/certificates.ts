@@ -20,6 +20,13 @@ export interface ClientFiles {
   readonly key: Buffer;
 }
 
+export interface IssueOptions {
+  readonly days?: number;
+  /** Of an RSA certificate, such as `critical,keyEncipherment`; only there it tells. */
+  readonly keyUsage?: string;
+}
+
+const NEW_RSA_KEY = ['-newkey', 'rsa:2048', '-nodes'];
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
 /** A certificate authority of its own for the running test, made by openssl. */
@@ -42,11 +49,13 @@ export class TestCa {
   }
 
   /** Makes a certificate, good for a server and a client. @param days negative: it has expired */
-  async issue(name: string, { days = 1 }: { days?: number } = {}): Promise<IssuedFiles> {
+  async issue(name: string, { days = 1, keyUsage }: IssueOptions = {}): Promise<IssuedFiles> {
     const file = (end: string) => join(this.#directory, `${name}.${end}`);
     const files = { certFile: file('pem'), keyFile: file('key') };
-    await writeFile(file('ext'), `subjectAltName=DNS:${HOST_NAME},IP:127.0.0.1\n`);
-    await run('openssl', ['req', ...NEW_KEY, '-keyout', files.keyFile, '-out', file('csr'), '-subj', `/CN=${name}`]);
+    const usage = keyUsage === undefined ? '' : `keyUsage=${keyUsage}\n`;
+    await writeFile(file('ext'), `subjectAltName=DNS:${HOST_NAME},IP:127.0.0.1\n${usage}`);
+    const newKey = keyUsage === undefined ? NEW_KEY : NEW_RSA_KEY;
+    await run('openssl', ['req', ...newKey, '-keyout', files.keyFile, '-out', file('csr'), '-subj', `/CN=${name}`]);
     const signer = ['-CA', this.certFile, '-CAkey', this.#keyFile, '-CAcreateserial'];
     const request = ['-in', file('csr'), '-out', files.certFile, '-days', String(days), '-extfile', file('ext')];
     await run('openssl', ['x509', '-req', ...request, ...signer]);

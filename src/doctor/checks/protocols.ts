@@ -1,8 +1,9 @@
 import type { LocalProtocol } from '../../config/config.ts';
 import { overHttp2 } from '../../envoy-config/names.ts';
+import { enforcesKeyUsage } from '../../envoy-config/versions.ts';
 import { HTTP_PROTOCOL_OPTIONS } from '../extension-types.ts';
 import type { Facts } from '../facts.ts';
-import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, entriesAt, pick, typeOf } from '../json.ts';
 import type { Spoken } from '../spoken-protocols.ts';
 import type { CheckGroup } from './check.ts';
@@ -13,6 +14,7 @@ export const PROTOCOL_CHECKS: CheckGroup = {
   checks: [
     { name: 'local pool', run: localProtocol },
     { name: 'between sites', run: betweenSites },
+    { name: 'certificates', run: certificates },
   ],
 };
 
@@ -101,3 +103,16 @@ function betweenSites({ config, snapshot }: Facts): Verdict[] {
     );
   });
 }
+
+/** Servers' certificates that only some Envoys take. */
+function certificates({ peers, version }: Facts): Verdict[] {
+  if (peers.length === 0) return [ok('no server of a pool has shown a certificate')];
+  return peers.map(({ address, site, why }) => {
+    if (why === null) return ok(`that of ${address} (${site}) is taken by every Envoy`);
+    const text = `that of ${address} (${site}): ${why}`;
+    return enforcesKeyUsage(version) ? wrong(text, steps('to see it:', SHOW_CERTIFICATE(address))) : warn(text);
+  });
+}
+
+const SHOW_CERTIFICATE = (address: string) =>
+  `openssl s_client -connect ${address} </dev/null | openssl x509 -noout -ext keyUsage`;

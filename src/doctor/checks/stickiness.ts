@@ -1,4 +1,5 @@
 import { STAND_IN } from '../../envoy-config/names.ts';
+import { hasWallClockCookies } from '../../envoy-config/versions.ts';
 import { type ConnectionManager, type HttpFilter, withoutMatcher } from '../connection-managers.ts';
 import { COOKIE_SESSION_STATE, HEALTH_CHECK, STATEFUL_SESSION } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
@@ -16,6 +17,7 @@ export const STICKINESS_CHECKS: CheckGroup = {
     { name: 'stickiness', run: (facts) => [...eachEdge(facts, stickiness), ...standIn(facts)] },
     { name: 'own answers', run: (facts) => eachEdge(facts, onlyOwnAnswers) },
     { name: 'cookies', run: duplicateCookies },
+    { name: 'cookie lifetime', run: cookieLifetime },
     { name: 'status URI', run: (facts) => eachEdge(facts, statusUri) },
   ],
 };
@@ -127,6 +129,15 @@ function cookieDifferences(actual: unknown, wanted: unknown): string[] {
     if (name !== 'httponly') compare(name, found.get(name), right.get(name));
   }
   return differences;
+}
+
+function cookieLifetime({ config, version }: Facts): Verdict[] {
+  const { name, ttlMs } = config.localPool.cookie;
+  if (ttlMs === null) return [ok(`${name} has no ttl: a session lasts as long as the browser`)];
+  const clock = hasWallClockCookies(version)
+    ? ''
+    : `, and Envoy ${version} counts that by its machine's uptime: two Envoys of one site disagree`;
+  return [warn(`${name} has a ttl of ${ttlMs / 1_000} s: a session gets a new server then, in use or not${clock}`)];
 }
 
 /** By lower-case name; one without a value, such as Secure, is `set`. */

@@ -26,6 +26,8 @@ local_pool:
   min_up: 2
   servers: [app-1.local:3001, 10.0.0.2:3002]
   health_check: { path: /healthz, host: app.example.com, expect: "200,301-302", interval: 500ms, timeout: 2s }
+  protocol: downstream
+  tls: { sni: app.internal, ca_file: /etc/app-ca.pem }
   connect_timeout: 500ms
   idle_timeout: 60s
   eject: { errors: 3, for: 60s }

@@ -22,6 +22,7 @@ export const AROUND = {
   nowMs: NOW_MS,
   duplicateCookies: 0,
   spoken: [{ address: '127.0.0.1:3001', http1: true, http2: false, isOther: false, why: '' }],
+  peers: [],
 };
 
 export const CONFIG = parseConfig(SITE, 'site.yaml', 'rendering');

@@ -1,0 +1,46 @@
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:tls';
+import { formatAddress, type TcpAddress } from '../config/address.ts';
+import type { Config } from '../config/config.ts';
+import { whyKeyUsageIsRefused } from '../tls/key-usage.ts';
+
+/** A server to which Envoy speaks TLS, and whose certificate was seen. */
+export interface PeerCertificate {
+  readonly address: string;
+  readonly site: string;
+  /** Why Envoy 1.38 and later refuse its certificate, though others take it; null: they do not. */
+  readonly why: string | null;
+}
+
+const TIMEOUT_MS = 2_000;
+
+/** Of a pool's servers the first tells enough: they are issued alike. */
+export async function askCertificates(config: Config): Promise<PeerCertificate[]> {
+  const pools = [{ ...config.localPool, site: config.site }, ...config.remotePools];
+  const asked = pools.map(async ({ site, servers, tls }): Promise<PeerCertificate | null> => {
+    const [server] = servers;
+    if (tls === null || server === undefined) return null;
+    const certificate = await certificateOf(server, tls.sni);
+    return certificate === null
+      ? null
+      : { address: formatAddress(server), site, why: whyKeyUsageIsRefused(certificate) };
+  });
+  return (await Promise.all(asked)).filter((peer) => peer !== null);
+}
+
+/** Null where it can't be had from here. */
+async function certificateOf({ host, port }: TcpAddress, servername: string): Promise<X509Certificate | null> {
+  // Only to look at it; nothing is said over this connection.
+  const socket = connect({ host, port, servername, rejectUnauthorized: false, timeout: TIMEOUT_MS });
+  socket.on('timeout', () => socket.destroy(new Error('no TLS in time')));
+  try {
+    await once(socket, 'secureConnect');
+    const certificate = socket.getPeerX509Certificate();
+    return certificate === undefined ? null : new X509Certificate(certificate.raw);
+  } catch {
+    return null;
+  } finally {
+    socket.destroy();
+  }
+}
