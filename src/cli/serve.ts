@@ -37,7 +37,7 @@ export async function serve(options: ServeOptions, context: CliContext): Promise
     sidecar = await startSidecar(await readConfig(options, loadConfig), logger);
     if (isReloadDue) reload();
     if (!signal.aborted) await once(signal, 'abort');
-    logger.info('stopping: calls in flight are let end');
+    logger.info('stopping: in-flight calls get up to 3.5 s to finish');
     watching?.close();
     await sidecar.close();
     logger.info('stopped');

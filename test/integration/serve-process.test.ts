@@ -129,7 +129,10 @@ describe.each<NodeJS.Signals>(['SIGTERM', 'SIGINT'])('%s', (signal) => {
     const { code, tookMs } = await stopped;
     expect(code).toBe(0);
     expect(tookMs - endedMs).toBeLessThan(1_500);
-    expect(messages(serving.serve).slice(-2)).toEqual(['stopping: calls in flight are let end', 'stopped']);
+    expect(messages(serving.serve).slice(-2)).toEqual([
+      'stopping: in-flight calls get up to 3.5 s to finish',
+      'stopped',
+    ]);
   });
 });
 

@@ -88,7 +88,8 @@ export class DoctorSite {
       ops_listen: `127.0.0.1:${ops}`,
       local_pool: {
         cluster: 'local_pool',
-        cookie: { name: 'KVAAVROI', path: '/', same_site: 'Lax', ttl: '1h' },
+        // Before 1.39 a ttl is warned of.
+        cookie: { name: 'KVAAVROI', path: '/', same_site: 'Lax', ...(release.startsWith('1.40') ? { ttl: '1h' } : {}) },
         servers: [`127.0.0.1:${app1}`, `127.0.0.1:${app2}`],
         health_check: { path: '/healthz', interval: '1s' },
       },

@@ -41,7 +41,8 @@ function localProtocol(facts: Facts): Verdict[] {
   const { config, snapshot, spoken, expected } = facts;
   const { cluster, protocol } = config.localPool;
   const settings = snapshot.clusters.get(cluster);
-  if (settings === undefined) return [unchecked(`Envoy has no cluster ${cluster}`)];
+  // What is not there, or down, is said elsewhere.
+  if (settings === undefined) return [];
   const actual = protocolOf(settings);
   const verdicts: Verdict[] = [];
   if (actual !== protocol) {
@@ -52,7 +53,8 @@ function localProtocol(facts: Facts): Verdict[] {
       ),
     );
   }
-  if (spoken.length === 0) return [...verdicts, unchecked(`no server of ${cluster} could be asked what it speaks`)];
+  const isAnyUp = snapshot.hosts?.get(cluster)?.some(({ up }) => up) === true;
+  if (spoken.length === 0 && isAnyUp) verdicts.push(unchecked(`no server of ${cluster} could be asked what it speaks`));
   return [...verdicts, ...spoken.map((server) => understands(server, actual, facts))];
 }
 
@@ -85,9 +87,9 @@ function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { co
 
 /** gRPC ends with trailers, which HTTP/1.1 between two Envoys drops. */
 function betweenSites({ config, snapshot }: Facts): Verdict[] {
-  return config.remotePools.map((pool) => {
+  const present = config.remotePools.filter(({ cluster }) => snapshot.clusters.has(cluster));
+  return present.map((pool) => {
     const { cluster, site } = pool;
-    if (!snapshot.clusters.has(cluster)) return unchecked(`Envoy has no cluster ${cluster}`);
     const actual = protocolOf(snapshot.clusters.get(cluster));
     const isHttp1 = actual === 'http1' && !snapshot.clusters.has(overHttp2(pool));
     if (isHttp1 && config.localPool.protocol !== 'http1') {

@@ -134,10 +134,9 @@ function cookieDifferences(actual: unknown, wanted: unknown): string[] {
 function cookieLifetime({ config, version }: Facts): Verdict[] {
   const { name, ttlMs } = config.localPool.cookie;
   if (ttlMs === null) return [ok(`${name} has no ttl: a session lasts as long as the browser`)];
-  const clock = hasWallClockCookies(version)
-    ? ''
-    : `, and Envoy ${version} counts that by its machine's uptime: two Envoys of one site disagree`;
-  return [warn(`${name} has a ttl of ${ttlMs / 1_000} s: a session gets a new server then, in use or not${clock}`)];
+  const text = `${name} has a ttl of ${ttlMs / 1_000} s: a session gets a new server then, in use or not`;
+  if (hasWallClockCookies(version)) return [ok(text)];
+  return [warn(`${text}; Envoy ${version} counts that by its machine's uptime: two Envoys of one site disagree`)];
 }
 
 /** By lower-case name; one without a value, such as Secure, is `set`. */
