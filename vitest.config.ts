@@ -24,8 +24,8 @@ export default defineConfig({
       sites('envoy', ['test/envoy/**/*.test.ts'], 1),
       // What is decided must be the same with the fast path.
       sites('envoy-fast-path', ['test/envoy/{original-rules,one-owner,stand-in,hostile-edge}.test.ts'], 2, FAST_PATH),
-      sites('failover', ['test/failover/{failover,silence}.test.ts'], 3),
-      sites('failover-fast-path', ['test/failover/{failover,silence}.test.ts'], 4, FAST_PATH),
+      sites('failover', ['test/failover/{failover,silence,three-sites}.test.ts'], 3),
+      sites('failover-fast-path', ['test/failover/{failover,silence,three-sites}.test.ts'], 4, FAST_PATH),
       // In a network namespace of its own: see package.json.
       sites('slow-link', ['test/failover/slow-link.test.ts'], 7),
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.fuzz.ts'] } },
