@@ -96,7 +96,7 @@ function onEnd(this: ServedStream): void {
 
 function onClose(this: ServedStream): void {
   this[CALL]?.close();
-  // A stream can outlive its end by far (see `replaceSessionTables`); what hangs on it shall not.
+  // Node keeps a stream in its session's tables long after it was closed; the call must not be kept with it.
   this[CALL] = undefined;
 }
 

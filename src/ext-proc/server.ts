@@ -21,7 +21,6 @@ import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
 import { EXT_PROC_SERVICE } from './service-name.ts';
-import { replaceSessionTables } from './session-tables.ts';
 
 /** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
 const STOP_GRACE_MS = 3_500;
@@ -104,7 +103,6 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   /** The connection whose session is being made, which node:http2 does at once. */
   let injected: Socket | null = null;
   watchSessions(server, (session) => {
-    replaceSessionTables(session);
     const connection = injected;
     const noteAsked = (_: unknown, headers: unknown) => {
       if (!isExtProcStream(headers)) return;
