@@ -2,11 +2,11 @@ import { formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { listenersOf } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
+import { describeAdmin } from '../envoy-admin/admin-client.ts';
 import { hasWallClockCookies } from '../envoy-config/versions.ts';
-import { describeAdmin } from '../health/admin-client.ts';
-import { readCertificates } from '../tls/certificates.ts';
-import { whyFileIsRefused } from '../tls/key-usage.ts';
-import type { CliContext } from './run.ts';
+import { readCertificates } from '../listener/certificates.ts';
+import { whyFileIsRefused } from '../listener/key-usage.ts';
+import type { CliContext } from './context.ts';
 
 /**
  * Checks a config file and the certificates of the sidecar's listeners, and says in a few lines what it means.

@@ -1,17 +1,18 @@
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { type AdminAnswers, askEnvoy } from '../doctor/admin-answers.ts';
 import { type EnvoySnapshot, readSnapshot } from '../doctor/envoy-snapshot.ts';
 import { examine } from '../doctor/examine.ts';
 import { askCertificates } from '../doctor/peer-certificates.ts';
 import { jsonReport, printReport } from '../doctor/report.ts';
 import { askSpoken } from '../doctor/spoken-protocols.ts';
-import { AdminError, describeAdmin, type Host } from '../health/admin-client.ts';
+import { type AdminAnswers, askEnvoy } from '../envoy-admin/admin-answers.ts';
+import { describeAdmin, type Host } from '../envoy-admin/admin-client.ts';
+import { AdminError } from '../envoy-admin/connection.ts';
 import { repeatCheck } from '../health/check-probe.ts';
 import { describeResult, hostsToAsk, withReason } from '../health/failure-reasons.ts';
 import { CommandFailed } from './command-failed.ts';
+import type { CliContext } from './context.ts';
 import { readState } from './ops.ts';
-import type { CliContext } from './run.ts';
 
 /** Says what is right, missing or unsafe in the running Envoy's config. @throws CommandFailed when something is wrong */
 export async function doctor(configFile: string, asJson: boolean, context: CliContext): Promise<void> {

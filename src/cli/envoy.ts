@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import { printBootstrap, printSecret } from '../envoy-config/print.ts';
 import { readsCertificatesOnce, renderSecrets, type SecretFile } from '../envoy-config/tls.ts';
 import { CommandFailed } from './command-failed.ts';
-import type { CliContext } from './run.ts';
+import type { CliContext } from './context.ts';
 import { UsageError } from './usage-error.ts';
 
 /**

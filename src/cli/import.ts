@@ -1,11 +1,11 @@
+import { formatBytes } from '../config/format-bytes.ts';
 import { readAtMost } from '../config/read-at-most.ts';
 import { whyUnreadable } from '../config/unreadable.ts';
-import { formatBytes } from '../format-bytes.ts';
 import { importText } from '../import/import-text.ts';
 import { printImportedConfig } from '../import/print-config.ts';
 import { decodeText } from '../import/script-text.ts';
 import { CommandFailed } from './command-failed.ts';
-import type { CliContext } from './run.ts';
+import type { CliContext } from './context.ts';
 import { UsageError } from './usage-error.ts';
 
 /** An export of a whole configuration is some megabytes. */

@@ -1,12 +1,12 @@
 import { type Address, formatAddress } from '../config/address.ts';
 import { loadConfig } from '../config/load.ts';
-import { HttpRequestError, httpRequest } from '../http-request.ts';
+import { HttpRequestError, httpRequest } from '../envoy-admin/http-request.ts';
+import { ownClient } from '../listener/own-client.ts';
 import { parseDrainMs } from '../ops/drain.ts';
 import { type SiteStateReport, siteStateSchema } from '../ops/state.ts';
-import { ownClient } from '../tls/own-client.ts';
 import { CommandFailed } from './command-failed.ts';
+import type { CliContext } from './context.ts';
 import { describeActivity, describeHealth, describeSite } from './describe-state.ts';
-import type { CliContext } from './run.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Which sidecar a command speaks to. */

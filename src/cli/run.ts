@@ -1,23 +1,13 @@
 import { Command, CommanderError, Option } from 'commander';
 import { parseAddress } from '../config/address.ts';
 import { ConfigError } from '../config/config-error.ts';
-import { ListenError } from '../listen.ts';
-import { packageVersion } from '../package-version.ts';
-import { CertificateError } from '../tls/certificates.ts';
+import { CertificateError } from '../listener/certificates.ts';
+import { ListenError } from '../listener/listen.ts';
+import { packageVersion } from '../runtime/package-version.ts';
 import { CommandFailed } from './command-failed.ts';
+import type { CliContext } from './context.ts';
 import type { OpsTarget } from './ops.ts';
 import { UsageError } from './usage-error.ts';
-
-/** The world as a command sees it. */
-export interface CliContext {
-  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
-  readonly stderr: NodeJS.WritableStream;
-  readonly env: NodeJS.ProcessEnv;
-  /** Aborted when the program is to stop. */
-  readonly signal: AbortSignal;
-  /** Has an event `hangup` whenever the program is to read its config again. */
-  readonly hangups: EventTarget;
-}
 
 export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;

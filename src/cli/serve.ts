@@ -5,10 +5,10 @@ import type { Config } from '../config/config.ts';
 import { listenersOf, whyUnsafe } from '../config/listener-safety.ts';
 import { loadConfig } from '../config/load.ts';
 import { loadConfigInWorker } from '../config/load-in-worker.ts';
-import { type FileWatch, watchFile } from '../config/watch-file.ts';
-import { createLogger } from '../logger.ts';
-import { type Sidecar, startSidecar } from '../sidecar.ts';
-import type { CliContext } from './run.ts';
+import { type FileWatch, watchFile } from '../listener/watch-file.ts';
+import { createLogger } from '../log/logger.ts';
+import { type Sidecar, startSidecar } from '../runtime/sidecar.ts';
+import type { CliContext } from './context.ts';
 import { UsageError } from './usage-error.ts';
 
 export interface ServeOptions {

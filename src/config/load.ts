@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import type { z } from 'zod';
-import { formatBytes } from '../format-bytes.ts';
 import { isIpAddress } from './address.ts';
 import type { Config } from './config.ts';
 import { ConfigError, MAX_MISTAKES_TOLD, shorten } from './config-error.ts';
+import { formatBytes } from './format-bytes.ts';
 import { readAtMost } from './read-at-most.ts';
 import { configSchema } from './schema.ts';
 import { whyUnreadable } from './unreadable.ts';

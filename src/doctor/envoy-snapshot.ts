@@ -1,6 +1,6 @@
 import { formatAddress } from '../config/address.ts';
-import { clustersAnswer, type Host, readHost } from '../health/admin-client.ts';
-import { type AdminAnswer, type AdminAnswers, type AdminEndpoint, pathOf } from './admin-answers.ts';
+import { type AdminAnswer, type AdminAnswers, type AdminEndpoint, endpointPath } from '../envoy-admin/admin-answers.ts';
+import { clustersAnswer, type Host, readHost } from '../envoy-admin/admin-client.ts';
 import { type ConnectionManager, readConnectionManagers } from './connection-managers.ts';
 import { at, entriesAt, listAt, numberAt, textAt, typeOf } from './json.ts';
 
@@ -34,7 +34,8 @@ export function readSnapshot(answers: AdminAnswers): EnvoySnapshot {
     if ('why' in answer) unread.set(endpoint, answer.why);
   }
   const hosts = readHosts(answers.clusters);
-  if (hosts === null && !unread.has('clusters')) unread.set('clusters', `GET ${pathOf('clusters')} has another shape`);
+  if (hosts === null && !unread.has('clusters'))
+    unread.set('clusters', `GET ${endpointPath('clusters')} has another shape`);
   return {
     version: readVersion(jsonOf(answers.serverInfo)),
     ...dump,

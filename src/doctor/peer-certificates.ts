@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:tls';
 import { formatAddress, type TcpAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
-import { whyKeyUsageIsRefused } from '../tls/key-usage.ts';
+import { whyKeyUsageIsRefused } from '../listener/key-usage.ts';
 
 /** A server to which Envoy speaks TLS, and whose certificate was seen. */
 export interface PeerCertificate {

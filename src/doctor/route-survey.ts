@@ -1,6 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
-import { HOP_HEADER, POOL_HEADER } from '../headers.ts';
+import { FAST_PATH_KEY, HOP_HEADER, POOL_HEADER } from '../contract.ts';
 import type { ConnectionManager, HttpFilter } from './connection-managers.ts';
 import { createDestinationReader, type Destination, type DestinationReader } from './destination.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';

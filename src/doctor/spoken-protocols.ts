@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import type { Host } from '../health/admin-client.ts';
+import type { Host } from '../envoy-admin/admin-client.ts';
 import { askByHttp1, type Question, speaksHttp2 } from '../health/ask-server.ts';
 import { reasonOf, tcpAddressOf } from '../health/check-probe.ts';
 

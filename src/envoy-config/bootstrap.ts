@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { GRACEFUL_CLOSE_FLAG } from '../ext-proc/graceful-close-flag.ts';
+import { GRACEFUL_CLOSE_FLAG } from '../contract.ts';
 import { renderAdmin } from './admin.ts';
 import { renderClusters } from './clusters.ts';
 import { type JsonObject, typed } from './json.ts';

@@ -1,6 +1,5 @@
 import type { Config, EnvoyConfig } from '../config/config.ts';
-import { MAX_CALLS_OF_CONNECTION } from '../ext-proc/max-calls.ts';
-import { EXT_PROC_SERVICE } from '../ext-proc/service-name.ts';
+import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../contract.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { endpoints, noLimits, poolDefaults } from './cluster-parts.ts';
 import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';

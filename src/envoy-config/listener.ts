@@ -8,9 +8,10 @@ import {
   REFUSED_HEADER,
   REQUEST_ID_HEADER,
   SERVED_HEADER,
-} from '../headers.ts';
-import { escapeRegex } from '../regex.ts';
-import { STATUS_CONTENT_TYPE, statusBody } from '../status-answer.ts';
+  STATUS_CONTENT_TYPE,
+  statusBody,
+} from '../contract.ts';
+import { escapeRegex } from '../envoy-admin/regex.ts';
 import { needsDns, overwrite, renderAddress } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { type Json, type JsonObject, typed } from './json.ts';

@@ -1,6 +1,6 @@
 import type { Config, EjectConfig, LocalProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../headers.ts';
+import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../contract.ts';
 import {
   endpointsThroughListener,
   renderClosingCluster,

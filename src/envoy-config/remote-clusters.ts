@@ -1,7 +1,7 @@
 import { isIpAddress } from '../config/address.ts';
 import type { Config, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../headers.ts';
+import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../contract.ts';
 import { canStandIn } from './can-stand-in.ts';
 import {
   endpointsThroughListener,
@@ -103,9 +103,8 @@ function http2Twin(config: Config, pool: RemotePoolConfig): JsonObject {
         ...statusCheck(config, pool, OVER_HTTP2),
         // Not before the other check, whose cluster would then be taken in this one's place, and be as silent.
         unhealthy_threshold: pool.healthCheck.unhealthy + 1,
-        // A site that speaks HTTP/1.1 only is not to be asked each second.
-        unhealthy_interval: '10s',
-        no_traffic_interval: '10s',
+        // A site that speaks HTTP/1.1 only never has traffic here: it is asked no more often than this.
+        no_traffic_interval: formatProtoDuration(pool.healthCheck.intervalMs),
       },
     ],
     ...httpOptions('http2', { limits: HEADER_LIMITS, pings: true, idleTimeoutMs: pool.idleTimeoutMs }),

@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Config, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
-import { FAST_PATH_KEY } from '../fast-path/fast-path-key.ts';
-import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
-import { escapeRegex } from '../regex.ts';
+import { FAST_PATH_KEY, HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../contract.ts';
+import { escapeRegex } from '../envoy-admin/regex.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { overwrite } from './cluster-parts.ts';
 import { type Json, type JsonObject, typed } from './json.ts';

@@ -1,4 +1,4 @@
-import { SERVED_HEADER, SERVED_HERE } from '../headers.ts';
+import { SERVED_HEADER, SERVED_HERE } from '../contract.ts';
 import { overwrite } from './cluster-parts.ts';
 import { type JsonObject, typed } from './json.ts';
 

@@ -1,7 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { expiredCookie } from '../ext-proc/expired-cookie.ts';
-import { HOP_HEADER } from '../headers.ts';
+import { expiredCookie, HOP_HEADER } from '../contract.ts';
 import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { refusalsOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';

@@ -1,7 +1,7 @@
 import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { type Address, formatAddress } from '../config/address.ts';
-import { createLogLimit } from '../log-limit.ts';
+import { createLogLimit } from '../log/log-limit.ts';
 import { type EventSource, isExtProcStream, watchSessions } from './http2-sessions.ts';
 
 /** An Envoy has a connection for each of its workers, so a restart of it makes many lines at once; one that flaps, no end. */

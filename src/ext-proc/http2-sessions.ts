@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
-import { EXT_PROC_SERVICE } from './service-name.ts';
+import { EXT_PROC_SERVICE } from '../contract.ts';
 
 const PROCESS_PATH = `/${EXT_PROC_SERVICE}/Process`;
 

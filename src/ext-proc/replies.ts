@@ -1,10 +1,15 @@
 import type { Config } from '../config/config.ts';
+import {
+  expiredCookie,
+  METADATA_NAMESPACE,
+  POOL_HEADER,
+  REFUSED_HEADER,
+  STATUS_CONTENT_TYPE,
+  statusBody,
+} from '../contract.ts';
 import { type Decision, NO_OWNER, ownerName } from '../decision/decide.ts';
 import type { Policy } from '../decision/policy.ts';
-import { METADATA_NAMESPACE, POOL_HEADER, REFUSED_HEADER } from '../headers.ts';
 import type { Counters, DecisionCounter } from '../metrics/counters.ts';
-import { STATUS_CONTENT_TYPE, statusBody } from '../status-answer.ts';
-import { expiredCookie } from './expired-cookie.ts';
 
 /** What goes back to Envoy for one decision. */
 export interface Reply {

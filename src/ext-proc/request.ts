@@ -1,7 +1,7 @@
+import { HOP_HEADER, REFUSED_HEADER, SERVED_HEADER, SERVED_HERE } from '../contract.ts';
 import type { RequestFacts } from '../decision/decide.ts';
 import { LOCAL } from '../decision/policy.ts';
-import { LOCAL_TWICE, type RequestMatcher } from '../decision/request-matcher.ts';
-import { HOP_HEADER, REFUSED_HEADER, SERVED_HEADER, SERVED_HERE } from '../headers.ts';
+import { LOCAL_TWICE, type RequestMatcher } from './request-matcher.ts';
 import { WireReader } from './wire.ts';
 
 /** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */

@@ -5,22 +5,20 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Address } from '../config/address.ts';
 import type { SocketConfig } from '../config/config.ts';
-import { listen } from '../listen.ts';
-import { createLogLimit } from '../log-limit.ts';
-import { createHandshakes, type ServerTls } from '../tls/server-tls.ts';
+import { EXT_PROC_SERVICE, GRACEFUL_CLOSE_FLAG, MAX_CALLS_OF_CONNECTION } from '../contract.ts';
+import { Connections } from '../listener/connections.ts';
+import { listen } from '../listener/listen.ts';
+import { createHandshakes, type ServerTls } from '../listener/server-tls.ts';
+import { createLogLimit } from '../log/log-limit.ts';
 import { logConnections } from './connection-log.ts';
-import { Connections } from './connections.ts';
-import { GRACEFUL_CLOSE_FLAG } from './graceful-close-flag.ts';
 import { serveGrpcCall } from './grpc-call.ts';
 import { HealthChecks } from './health-checks.ts';
 import { createHttp2Calls, isPlainCall } from './http2-call.ts';
 import { onFirstStreamReset, type ResetAllowance, raiseResetAllowance } from './http2-resets.ts';
 import { isExtProcStream, takeStreams, watchSessions } from './http2-sessions.ts';
-import { MAX_CALLS_OF_CONNECTION } from './max-calls.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
-import { EXT_PROC_SERVICE } from './service-name.ts';
 
 /** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
 const STOP_GRACE_MS = 3_500;

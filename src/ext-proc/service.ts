@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { type AnyDefinition, loadSync } from '@grpc/proto-loader';
+import { EXT_PROC_SERVICE } from '../contract.ts';
 import { FRAME_PREFIX_BYTES, grpcFrame } from './http2-call.ts';
 import type { EncodeResponse } from './replies.ts';
-import { EXT_PROC_SERVICE } from './service-name.ts';
 
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 const PROTO_FILE = 'envoy/service/ext_proc/v3/external_processor.proto';

@@ -1,7 +1,8 @@
-import type { ChangeLog } from '../changes.ts';
 import type { Address } from '../config/address.ts';
-import { AdminError, createAdminClient } from '../health/admin-client.ts';
-import { FAST_PATH_KEY } from './fast-path-key.ts';
+import { FAST_PATH_KEY } from '../contract.ts';
+import { createAdminClient } from '../envoy-admin/admin-client.ts';
+import { AdminError } from '../envoy-admin/connection.ts';
+import type { ChangeLog } from '../log/changes.ts';
 
 const ON = '100';
 const OFF = '0';

@@ -4,9 +4,9 @@ import { parseAddress, type TcpAddress } from '../config/address.ts';
 import type { Config, StatusRange, TlsConfig } from '../config/config.ts';
 import { printable } from '../config/config-error.ts';
 import { formatStatusRanges } from '../config/status-ranges.ts';
+import { HOP_HEADER } from '../contract.ts';
 import { healthCheckHost } from '../envoy-config/health-check.ts';
 import { remoteProtocol } from '../envoy-config/protocols.ts';
-import { HOP_HEADER } from '../headers.ts';
 import { askByHttp1, askByHttp2, NoAnswer } from './ask-server.ts';
 
 /** The health check of a pool's servers, as Envoy does it with the rendered config. */

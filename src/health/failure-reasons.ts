@@ -1,6 +1,6 @@
-import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
-import type { Host } from './admin-client.ts';
+import type { Host } from '../envoy-admin/admin-client.ts';
+import type { ChangeLog } from '../log/changes.ts';
 import { type CheckResult, repeatCheck } from './check-probe.ts';
 import type { PoolState, WatchedPool } from './pool.ts';
 

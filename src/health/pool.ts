@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
+import type { Host, PoolCount } from '../envoy-admin/admin-client.ts';
 import { overHttp2 } from '../envoy-config/names.ts';
-import type { Host, PoolCount } from './admin-client.ts';
 
 /** What is watched of a pool, from the config; in the order of the policy's sites. */
 export interface WatchedPool {

@@ -1,19 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { ChangeLog } from '../changes.ts';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
-import { HttpRequestError } from '../http-request.ts';
-import type { Counters } from '../metrics/counters.ts';
 import {
   type AdminClient,
-  AdminError,
   createAdminClient,
   describeAdmin,
   type Host,
   maxBytesOfHosts,
   type PoolCount,
-} from './admin-client.ts';
+} from '../envoy-admin/admin-client.ts';
+import { AdminError } from '../envoy-admin/connection.ts';
+import { HttpRequestError } from '../envoy-admin/http-request.ts';
+import type { ChangeLog } from '../log/changes.ts';
+import type { Counters } from '../metrics/counters.ts';
 import { FailureAlert } from './alert.ts';
 import { FailureReasons } from './failure-reasons.ts';
 import {

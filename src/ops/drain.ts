@@ -1,5 +1,5 @@
-import type { ChangeLog } from '../changes.ts';
 import { parseDurationMs } from '../config/duration.ts';
+import type { ChangeLog } from '../log/changes.ts';
 
 /** What a timer can hold. */
 const MAX_DRAIN_MS = 24 * 24 * 3_600_000;

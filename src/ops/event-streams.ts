@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { ChangeLog } from '../changes.ts';
+import type { ChangeLog } from '../log/changes.ts';
 import type { DecisionRates, RateSample } from './decision-rates.ts';
 import type { SiteStateReport } from './state.ts';
 

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { CHANGE_LEVELS, type ChangeLog } from '../changes.ts';
 import { REASONS } from '../decision/decide.ts';
 import { FAST_PATH_STATES, type FastPath } from '../fast-path/fast-path.ts';
 import type { PoolState, WatchedPool } from '../health/pool.ts';
 import type { HealthWatcher } from '../health/watcher.ts';
+import { CHANGE_LEVELS, type ChangeLog } from '../log/changes.ts';
 import { type Counters, forEachReason } from '../metrics/counters.ts';
 import type { DecisionRates } from './decision-rates.ts';
 import type { Drain } from './drain.ts';

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
+import { FAST_PATH_KEY } from '../../src/contract.ts';
 import { Client, serverOf } from '../support/client.ts';
 import {
   EAST_COOKIE,

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { parseConfig } from '../../src/config/load.ts';
 import { decide } from '../../src/decision/decide.ts';
 import { createPolicy } from '../../src/decision/policy.ts';
-import { createRequestMatcher } from '../../src/decision/request-matcher.ts';
+import { createRequestMatcher } from '../../src/ext-proc/request-matcher.ts';
 import { DECIDERS, decideBy } from '../support/deciders.ts';
 import {
   PROTOCOLS,

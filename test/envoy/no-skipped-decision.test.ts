@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { ManagedProcess } from '../../lab/managed-process.ts';
-import { MAX_CALLS_OF_CONNECTION } from '../../src/ext-proc/max-calls.ts';
+import { MAX_CALLS_OF_CONNECTION } from '../../src/contract.ts';
 import { Client } from '../support/client.ts';
 import { Load } from '../support/load.ts';
 import { NONE_SKIPPED, skippedDecisions } from '../support/skipped.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createPolicy } from '../../src/decision/policy.ts';
-import { createRequestMatcher } from '../../src/decision/request-matcher.ts';
 import { createRequestDecoder, readRequestHeader } from '../../src/ext-proc/request.ts';
+import { createRequestMatcher } from '../../src/ext-proc/request-matcher.ts';
 import { createReferenceDecoder } from '../unit/ext-proc/reference-decoder.ts';
 import { anyBytes, processingRequest } from '../unit/ext-proc/request-arbitraries.ts';
 import { siteNames, THREE_SITES } from '../unit/ext-proc/three-sites.ts';

@@ -10,7 +10,7 @@ import type { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { parseAddress } from '../../src/config/address.ts';
-import { describeAdmin } from '../../src/health/admin-client.ts';
+import { describeAdmin } from '../../src/envoy-admin/admin-client.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { TestCa } from '../support/certificates.ts';
 import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { describeAdmin } from '../../src/health/admin-client.ts';
+import { describeAdmin } from '../../src/envoy-admin/admin-client.ts';
 import { runDoctor } from '../support/doctor-site.ts';
 import type { AdminMood } from '../support/fake-admin.ts';
 import { eastFile, startAdmin, writeSiteFile } from './site.ts';

@@ -9,10 +9,10 @@ import { ManagedProcess } from '../../lab/managed-process.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { type Address, formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
-import { httpRequest } from '../../src/http-request.ts';
-import { ListenError } from '../../src/listen.ts';
+import { httpRequest } from '../../src/envoy-admin/http-request.ts';
+import { ListenError } from '../../src/listener/listen.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
-import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
+import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
 import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 import {

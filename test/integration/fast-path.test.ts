@@ -1,9 +1,9 @@
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { ChangeLog } from '../../src/changes.ts';
+import { FAST_PATH_KEY } from '../../src/contract.ts';
 import { createFastPath, type FastPath } from '../../src/fast-path/fast-path.ts';
-import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
+import { ChangeLog } from '../../src/log/changes.ts';
 import { FakeAdmin } from '../support/fake-admin.ts';
 
 let admin: FakeAdmin;

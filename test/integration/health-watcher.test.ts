@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { ChangeLog } from '../../src/changes.ts';
 import { createHealthWatcher, type HealthWatcher } from '../../src/health/watcher.ts';
+import { ChangeLog } from '../../src/log/changes.ts';
 import { Counters } from '../../src/metrics/counters.ts';
 import type { AdminMood, FakeAdmin, HostState } from '../support/fake-admin.ts';
 import { type After, configOf, eastFile, type SiteFile, startAdmin, TestLog, temporaryDirectory } from './site.ts';

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
-import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
+import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
 import { EXT_PROC, grpcFrame, requestHeaders, responseHeaders } from './ext-proc-client.ts';
 import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE } from './site.ts';
 

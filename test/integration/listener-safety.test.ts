@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { ListenError } from '../../src/listen.ts';
-import { startSidecar } from '../../src/sidecar.ts';
+import { ListenError } from '../../src/listener/listen.ts';
+import { startSidecar } from '../../src/runtime/sidecar.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { runCli } from './cli-process.ts';
 import { ExtProcClient } from './ext-proc-client.ts';

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { type Address, formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
-import { startSidecar } from '../../src/sidecar.ts';
+import { startSidecar } from '../../src/runtime/sidecar.ts';
 import { ExtProcClient } from './ext-proc-client.ts';
 import { configOf, eastFile, type LogLine, startAdmin, TestLog, temporaryDirectory, WEST_COOKIE } from './site.ts';
 

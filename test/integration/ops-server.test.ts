@@ -10,7 +10,7 @@ import { type Address, formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
 import { MAX_EVENT_STREAMS } from '../../src/ops/event-streams.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
-import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
+import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
 import type { FakeAdmin, HostState } from '../support/fake-admin.ts';
 import { sendBytesToTheEnd } from '../support/raw-http.ts';
 import { Scrape } from '../support/scrape.ts';

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import type { Address } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { describeAdmin } from '../../src/health/admin-client.ts';
+import { describeAdmin } from '../../src/envoy-admin/admin-client.ts';
 import { FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 

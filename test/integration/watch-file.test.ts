@@ -2,7 +2,7 @@ import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { type WatchFileOptions, watchFile } from '../../src/config/watch-file.ts';
+import { type WatchFileOptions, watchFile } from '../../src/listener/watch-file.ts';
 import { temporaryDirectory } from './site.ts';
 
 /** Shorter than a poll, so that a test that waits this long for a change sees that it was not a poll that found it. */

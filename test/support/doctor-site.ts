@@ -11,7 +11,7 @@ import { startEnvoyProcess } from '../../lab/site-processes.ts';
 import { runCli } from '../../src/cli/run.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { renderBootstrap } from '../../src/envoy-config/bootstrap.ts';
-import { type Sidecar, startSidecar } from '../../src/sidecar.ts';
+import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
 import { freePorts } from './free-ports.ts';
 import { paste, type Tree } from './json-tree.ts';
 

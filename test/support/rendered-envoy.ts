@@ -8,7 +8,7 @@ import { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { parseAdminAddress } from '../../src/config/address.ts';
-import { httpRequest } from '../../src/http-request.ts';
+import { httpRequest } from '../../src/envoy-admin/http-request.ts';
 import { freePorts } from './free-ports.ts';
 
 const run = promisify(execFile);

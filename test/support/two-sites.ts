@@ -16,7 +16,7 @@ import {
   startSidecarProcess,
 } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { FAST_PATH_KEY } from '../../src/fast-path/fast-path-key.ts';
+import { FAST_PATH_KEY } from '../../src/contract.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { freePorts } from './free-ports.ts';
 

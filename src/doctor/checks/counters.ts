@@ -1,4 +1,4 @@
-import { statName } from '../../health/admin-client.ts';
+import { statName } from '../../envoy-admin/admin-client.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, steps, unchecked, type Verdict, warn, yaml } from '../finding.ts';
 import { textAt } from '../json.ts';

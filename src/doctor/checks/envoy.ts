@@ -1,11 +1,10 @@
 import { isLoopback } from '../../config/address.ts';
 import { ENVOY_VERSIONS, type EnvoyVersion } from '../../config/config.ts';
+import { FAST_PATH_KEY, GRACEFUL_CLOSE_FLAG } from '../../contract.ts';
+import { endpointPath } from '../../envoy-admin/admin-answers.ts';
+import { statName } from '../../envoy-admin/admin-client.ts';
+import { escapeRegex } from '../../envoy-admin/regex.ts';
 import { hasAdminAllowPaths, hasPriorityGroups, hasSafeGracefulClose } from '../../envoy-config/versions.ts';
-import { GRACEFUL_CLOSE_FLAG } from '../../ext-proc/graceful-close-flag.ts';
-import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
-import { statName } from '../../health/admin-client.ts';
-import { escapeRegex } from '../../regex.ts';
-import { pathOf } from '../admin-answers.ts';
 import { formatEnvoyAddress } from '../envoy-snapshot.ts';
 import { expectedOf, nearestVersion } from '../expected.ts';
 import type { Facts } from '../facts.ts';
@@ -36,7 +35,7 @@ const NEEDED = ['clusters', 'stats'] as const;
 function adminAnswers({ snapshot }: Facts): Verdict[] {
   const verdicts = [...snapshot.unread].map(([endpoint, why]) => {
     // Path and query, but no path that only begins so: /runtime_modify is another matter than /runtime.
-    const regex = `${escapeRegex(pathOf(endpoint))}(\\?.*)?`;
+    const regex = `${escapeRegex(endpointPath(endpoint))}(\\?.*)?`;
     const allow = yaml('let it be read, in admin:', { allow_paths: [{ safe_regex: { regex } }] });
     if (endpoint === 'configDump') return wrong(`${why}: most of what follows cannot be checked`, allow);
     return NEEDED.some((needed) => needed === endpoint) ? wrong(`${why}: the sidecar needs it`, allow) : unchecked(why);

@@ -1,6 +1,5 @@
-import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
-import { HOP_HEADER } from '../../headers.ts';
-import { describeAdmin } from '../../health/admin-client.ts';
+import { FAST_PATH_KEY, HOP_HEADER } from '../../contract.ts';
+import { describeAdmin } from '../../envoy-admin/admin-client.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, numberAt, textAt } from '../json.ts';

@@ -1,6 +1,5 @@
+import { FAST_PATH_KEY, HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER } from '../../contract.ts';
 import { HEADER_LIMITS } from '../../envoy-config/header-limits.ts';
-import { FAST_PATH_KEY } from '../../fast-path/fast-path-key.ts';
-import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER } from '../../headers.ts';
 import type { HttpFilter } from '../connection-managers.ts';
 import { createDestinationReader } from '../destination.ts';
 import { EARLY_HEADER_MUTATION, EXT_PROC, HEALTH_CHECK, ROUTER, STATEFUL_SESSION } from '../extension-types.ts';

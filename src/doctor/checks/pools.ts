@@ -1,4 +1,4 @@
-import { HOP_HEADER } from '../../headers.ts';
+import { HOP_HEADER } from '../../contract.ts';
 import type { Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { durationMsAt, listAt, numberAt, pick, textAt } from '../json.ts';

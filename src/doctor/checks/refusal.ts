@@ -1,4 +1,4 @@
-import { CHECK_FAIL_HEADER, HOP_HEADER, REFUSED_HEADER } from '../../headers.ts';
+import { CHECK_FAIL_HEADER, HOP_HEADER, REFUSED_HEADER } from '../../contract.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, numberAt, pick, textAt } from '../json.ts';

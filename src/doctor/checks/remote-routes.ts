@@ -1,4 +1,4 @@
-import { HOP_HEADER } from '../../headers.ts';
+import { HOP_HEADER } from '../../contract.ts';
 import { FILTER_CONFIG, STATEFUL_SESSION_PER_ROUTE } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';

@@ -1,6 +1,6 @@
+import { REFUSED_HEADER } from '../../contract.ts';
 import { canStandIn } from '../../envoy-config/can-stand-in.ts';
 import { withFallback } from '../../envoy-config/names.ts';
-import { REFUSED_HEADER } from '../../headers.ts';
 import { PREVIOUS_PRIORITIES } from '../extension-types.ts';
 import type { Facts } from '../facts.ts';
 import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';

@@ -1,4 +1,4 @@
-import { HOP_HEADER } from '../../headers.ts';
+import { HOP_HEADER } from '../../contract.ts';
 import type { Edge, Facts } from '../facts.ts';
 import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, pick, textAt } from '../json.ts';

@@ -1,5 +1,4 @@
-import { MAX_CALLS_OF_CONNECTION } from '../../ext-proc/max-calls.ts';
-import { EXT_PROC_SERVICE } from '../../ext-proc/service-name.ts';
+import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../../contract.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
 import { HTTP_PROTOCOL_OPTIONS, UPSTREAM_TLS } from '../extension-types.ts';
 import { type Facts, formatSidecar } from '../facts.ts';

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { AdminAnswers } from '../../../src/doctor/admin-answers.ts';
+import { FAST_PATH_KEY } from '../../../src/contract.ts';
 import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
 import { CHECK_GROUPS, examine } from '../../../src/doctor/examine.ts';
-import { FAST_PATH_KEY } from '../../../src/fast-path/fast-path-key.ts';
+import type { AdminAnswers } from '../../../src/envoy-admin/admin-answers.ts';
 import { list, type Tree, tree } from '../../support/json-tree.ts';
 import {
   AROUND,

@@ -1,11 +1,11 @@
 import type { Config } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { AdminAnswers } from '../../../src/doctor/admin-answers.ts';
+import { GRACEFUL_CLOSE_FLAG } from '../../../src/contract.ts';
 import { readSnapshot } from '../../../src/doctor/envoy-snapshot.ts';
 import { examine } from '../../../src/doctor/examine.ts';
 import type { Finding } from '../../../src/doctor/finding.ts';
+import type { AdminAnswers } from '../../../src/envoy-admin/admin-answers.ts';
 import { renderBootstrap } from '../../../src/envoy-config/bootstrap.ts';
-import { GRACEFUL_CLOSE_FLAG } from '../../../src/ext-proc/graceful-close-flag.ts';
 import { isTree, list, type Tree, tree } from '../../support/json-tree.ts';
 
 const SITE = `

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createPolicy } from '../../../src/decision/policy.ts';
-import { createRequestMatcher } from '../../../src/decision/request-matcher.ts';
 import { createRequestDecoder, type PhaseMessage, readRequestHeader } from '../../../src/ext-proc/request.ts';
+import { createRequestMatcher } from '../../../src/ext-proc/request-matcher.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
 import { createReferenceDecoder } from './reference-decoder.ts';
 import { anyBytes, plainRequest, processingRequest } from './request-arbitraries.ts';

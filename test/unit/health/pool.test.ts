@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { Host } from '../../../src/health/admin-client.ts';
+import type { Host } from '../../../src/envoy-admin/admin-client.ts';
 import {
   describePool,
   failedChecksBetween,

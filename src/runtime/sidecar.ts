@@ -1,26 +1,26 @@
 import type { Logger } from 'pino';
-import { ChangeLog } from './changes.ts';
-import { formatAddress } from './config/address.ts';
-import type { Config, ListenTlsConfig } from './config/config.ts';
-import { type ListenerKey, listenersOf, whyExposed } from './config/listener-safety.ts';
-import { isAllLocal } from './decision/decide.ts';
-import { createDecisionLog } from './decision-log.ts';
-import { type ExtProcServer, startExtProcServer } from './ext-proc/server.ts';
-import { createExtProcService } from './ext-proc/service.ts';
-import { createGeneration, type LastingParts } from './generation.ts';
-import { describeAdmin } from './health/admin-client.ts';
-import { watchedPools } from './health/pool.ts';
-import type { HealthWatcher } from './health/watcher.ts';
-import { Counters } from './metrics/counters.ts';
-import { createMetrics } from './metrics/registry.ts';
-import { DecisionRates } from './ops/decision-rates.ts';
-import { Drain } from './ops/drain.ts';
-import { EventStreams } from './ops/event-streams.ts';
-import { startOpsServer } from './ops/server.ts';
-import { reportSiteState, type Serving } from './ops/state.ts';
+import { formatAddress } from '../config/address.ts';
+import type { Config, ListenTlsConfig } from '../config/config.ts';
+import { type ListenerKey, listenersOf, whyExposed } from '../config/listener-safety.ts';
+import { isAllLocal } from '../decision/decide.ts';
+import { describeAdmin } from '../envoy-admin/admin-client.ts';
+import { createDecisionLog } from '../ext-proc/decision-log.ts';
+import { type ExtProcServer, startExtProcServer } from '../ext-proc/server.ts';
+import { createExtProcService } from '../ext-proc/service.ts';
+import { watchedPools } from '../health/pool.ts';
+import { type ServerTls, startServerTls } from '../listener/server-tls.ts';
+import { ChangeLog } from '../log/changes.ts';
+import { Counters } from '../metrics/counters.ts';
+import { DecisionRates } from '../ops/decision-rates.ts';
+import { Drain } from '../ops/drain.ts';
+import { EventStreams } from '../ops/event-streams.ts';
+import { createMetrics } from '../ops/metrics-text.ts';
+import { startOpsServer } from '../ops/server.ts';
+import { reportSiteState, type Serving } from '../ops/state.ts';
+import { CurrentGeneration } from './current-generation.ts';
+import type { Generation, SharedServices } from './generation.ts';
 import { packageVersion } from './package-version.ts';
 import { createReloader, type Reloader } from './reload.ts';
-import { type ServerTls, startServerTls } from './tls/server-tls.ts';
 
 /** An Envoy whose config checks no sidecar's health never asks; the rendered one asks every 0.5 s. */
 const FIRST_HEALTH_CHECK_MS = 5_000;
@@ -45,26 +45,24 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
   const counters = new Counters();
   const changes = new ChangeLog(logger);
   const drain = new Drain(
-    () => generation.config.site,
+    () => current.get().config.site,
     changes,
-    () => void generation.fastPath.update(),
+    () => void current.get().fastPath.update(),
   );
-  const parts: LastingParts = {
+  const services: SharedServices = {
     encodeResponse: service.encodeResponse,
     isDraining: () => drain.isDraining,
-    isAllLocal: () => isAllLocal({ health: generation.health.current(), draining: drain.isDraining }),
+    isAllLocal: () => isAllLocal({ health: current.get().health.current(), draining: drain.isDraining }),
     onHealth: () => {
       healthKnownAtMs ??= performance.now();
-      return generation.fastPath.update();
+      return current.get().fastPath.update();
     },
     onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
     decisionLog: createDecisionLog(logger),
     counters,
     changes,
   };
-  let generation = createGeneration(config, parts, null);
-  /** A watcher that is to take over, during its first poll. */
-  let successor: HealthWatcher | null = null;
+  const current = new CurrentGeneration(config, services);
   let serving: Serving = 'starting';
   /** When Envoy first said how the pools are. */
   let healthKnownAtMs: number | null = null;
@@ -75,39 +73,23 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     return isOverdue ? 'serving' : 'unseen';
   };
 
-  async function apply(next: Config): Promise<void> {
-    const before = generation;
-    const after = createGeneration(next, parts, before);
-    if (after.health !== before.health) {
-      successor = after.health;
-      const firstPoll = after.health.start();
-      // Health that is known all the time is worth more than a reload at once.
-      if (!after.health.current().known) await firstPoll;
-      successor = null;
-    }
-    // Stopped meanwhile, which has closed the successor.
-    if (serving === 'stopping') return;
-    generation = after;
-    if (after.health !== before.health) await before.health.close();
-    if (after.fastPath !== before.fastPath) await before.fastPath.close();
-    await after.fastPath.update();
-  }
-
-  const reloader = createReloader({ current: () => generation.config, apply, counters, changes, logger });
+  const reloader = createReloader({
+    current: () => current.get().config,
+    apply: (next) => current.replace(next),
+    counters,
+    changes,
+    logger,
+  });
   const rates = new DecisionRates(counters);
   const version = packageVersion();
   const startedAtMs = Date.now();
-  const state = () =>
-    reportSiteState({
-      ...{
-        site: generation.config.site,
-        version,
-        startedAtMs,
-        serving: currentServing(),
-        watched: watchedPools(generation.config),
-      },
-      ...{ health: generation.health, drain, fastPath: generation.fastPath, counters, rates, changes },
+  const state = () => {
+    const { config: inForce, health, fastPath } = current.get();
+    return reportSiteState({
+      ...{ site: inForce.site, version, startedAtMs, serving: currentServing(), watched: watchedPools(inForce) },
+      ...{ health, drain, fastPath, counters, rates, changes },
     });
+  };
   const { listen, opsListen, socket } = config;
   const tls: ServerTls[] = [];
   const startTls = async (listener: ListenerKey, files: ListenTlsConfig | null) => {
@@ -117,11 +99,11 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     tls.push(made);
     return made;
   };
-  const started: { close(): void | Promise<void> }[] = [rates, { close: () => generation.health.close() }];
+  const started: { close(): void | Promise<void> }[] = [rates, current];
   const closeAll = async () => {
     serving = 'stopping';
     reloader.close();
-    await successor?.close();
+    await current.stopReplacing();
     for (const part of started.toReversed()) await part.close();
   };
   try {
@@ -131,13 +113,13 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
     const extProcTls = await startTls('listen', config.listenTls);
     const ops = { listen: opsListen, socket, tls: opsTls, drain, state, metrics, events, logger };
     started.push(await startOpsServer(ops), drain);
-    const open: typeof generation.open = (replies) => generation.open(replies);
+    const open: Generation['open'] = (replies) => current.get().open(replies);
     const extProc = await startExtProcServer({ listen, socket, tls: extProcTls, service, open, logger });
     server = extProc;
     // Side by side, for each may take its time: the whole stop stays under 5 s.
-    started.push({ close: async () => void (await Promise.all([extProc.close(), generation.fastPath.close()])) });
+    started.push({ close: async () => void (await Promise.all([extProc.close(), current.get().fastPath.close()])) });
     // Before its first poll a sidecar would have no opinion.
-    await generation.health.start();
+    await current.get().health.start();
     extProc.acceptCalls();
     serving = 'serving';
   } catch (error) {

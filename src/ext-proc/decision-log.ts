@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
-import { type Decision, ownerName } from './decision/decide.ts';
-import type { Policy } from './decision/policy.ts';
-import { readRequestHeader } from './ext-proc/request.ts';
-import { REQUEST_ID_HEADER } from './headers.ts';
-import { createLogLimit } from './log-limit.ts';
+import { REQUEST_ID_HEADER } from '../contract.ts';
+import { type Decision, ownerName } from '../decision/decide.ts';
+import type { Policy } from '../decision/policy.ts';
+import { createLogLimit } from '../log/log-limit.ts';
+import { readRequestHeader } from './request.ts';
 
 /** Enough to follow a few clients by hand; what a busy site decides is to be read from Envoy's access log. */
 const DECISIONS_PER_SECOND = 100;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createRequestMatcher } from '../../../src/decision/request-matcher.ts';
-import { policyOf } from './policy-of.ts';
+import { createRequestMatcher } from '../../../src/ext-proc/request-matcher.ts';
+import { policyOf } from '../decision/policy-of.ts';
 
 const STATUS_URI = '/local_pool_status';
 const EAST = { name: 'east', cookie: 'KVAAVROI' };

@@ -2,13 +2,13 @@ import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type SecureContextOptions, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import type { ChangeLog } from '../changes.ts';
 import type { ListenTlsConfig } from '../config/config.ts';
 import type { ListenerKey } from '../config/listener-safety.ts';
-import { type FileWatch, watchFile } from '../config/watch-file.ts';
-import { createLogLimit } from '../log-limit.ts';
+import type { ChangeLog } from '../log/changes.ts';
+import { createLogLimit } from '../log/log-limit.ts';
 import { CERTIFICATE_FILES, CertificateError, type Certificates, readCertificates } from './certificates.ts';
 import { watchExpiry } from './expiry.ts';
+import { type FileWatch, watchFile } from './watch-file.ts';
 
 /** Who connects and says nothing is not waited for as long as Node would, which is two minutes. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;

@@ -1,4 +1,4 @@
-import type { ChangeLog } from '../changes.ts';
+import type { ChangeLog } from '../log/changes.ts';
 import type { Validity } from './certificates.ts';
 
 const DAY_MS = 24 * 3_600_000;

@@ -1,20 +1,7 @@
-import { Agent } from 'node:http';
 import { z } from 'zod';
 import { type Address, formatAddress } from '../config/address.ts';
-import { formatBytes } from '../format-bytes.ts';
-import { type HttpAnswer, HttpRequestError, httpRequest } from '../http-request.ts';
-import { escapeRegex } from '../regex.ts';
-
-/** An answer that could not be had from Envoy's admin interface, or could not be used. */
-export class AdminError extends Error {
-  readonly code: 'ADMIN_UNREACHABLE' | 'ADMIN_TIMEOUT' | 'ADMIN_BAD_ANSWER';
-
-  constructor(code: AdminError['code'], message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'AdminError';
-    this.code = code;
-  }
-}
+import { AdminError, openAdminConnection, pathOf } from './connection.ts';
+import { escapeRegex } from './regex.ts';
 
 /** A pool's servers as Envoy counts them. */
 export interface PoolCount {
@@ -116,22 +103,8 @@ type HostStatus = z.infer<typeof hostStatus>;
 
 /** Talks to one Envoy's admin interface, over one kept-open connection. Each request is given up after `timeoutMs`. */
 export function createAdminClient(admin: Address, timeoutMs: number): AdminClient {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const closing = new AbortController();
-
-  async function ask(method: 'GET' | 'POST', path: string, maxBytes: number): Promise<HttpAnswer> {
-    try {
-      return await httpRequest(admin, { method, path, timeoutMs, maxBytes, agent, signal: closing.signal });
-    } catch (error) {
-      if (!(error instanceof HttpRequestError)) throw error;
-      if (error.code === 'HTTP_TOO_LONG') {
-        const what = `its answer to ${method} ${pathOf(path)} is longer than the limit of ${formatBytes(maxBytes)}`;
-        throw new AdminError('ADMIN_BAD_ANSWER', what, { cause: error });
-      }
-      const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
-      throw new AdminError(code, error.message, { cause: error });
-    }
-  }
+  const connection = openAdminConnection(admin, timeoutMs);
+  const { ask } = connection;
 
   async function getJson<T>(path: string, shape: z.ZodType<T>, maxBytes: number): Promise<T> {
     const { status, body } = await ask('GET', path, maxBytes);
@@ -204,15 +177,8 @@ export function createAdminClient(admin: Address, timeoutMs: number): AdminClien
       throw new AdminError('ADMIN_BAD_ANSWER', `it answered ${status} to POST /runtime_modify: ${why}`);
     },
 
-    close() {
-      closing.abort();
-      agent.destroy();
-    },
+    close: () => connection.close(),
   };
-}
-
-function pathOf(pathAndQuery: string): string {
-  return pathAndQuery.replace(/\?.*/s, '');
 }
 
 /** How an Envoy is called in messages: `http://127.0.0.1:9901` or `unix:/path`. */

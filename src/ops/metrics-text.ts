@@ -1,7 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { SiteStateReport } from '../ops/state.ts';
-import { type Counters, STREAM_ENDS } from './counters.ts';
-import type { DurationHistogram } from './duration-histogram.ts';
+import { type Counters, STREAM_ENDS } from '../metrics/counters.ts';
+import type { DurationHistogram } from '../metrics/duration-histogram.ts';
+import type { SiteStateReport } from './state.ts';
 
 const PREFIX = 'site_persistence_';
 

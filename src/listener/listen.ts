@@ -1,9 +1,9 @@
 import { chmod, chown, lstat, rm } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { type Address, formatAddress } from './config/address.ts';
-import type { SocketConfig } from './config/config.ts';
-import type { ListenerKey } from './config/listener-safety.ts';
+import { type Address, formatAddress } from '../config/address.ts';
+import type { SocketConfig } from '../config/config.ts';
+import type { ListenerKey } from '../config/listener-safety.ts';
 
 /** An address that could not be listened on, said with the key of the config it comes from. */
 export class ListenError extends Error {

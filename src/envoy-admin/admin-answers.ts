@@ -1,8 +1,5 @@
-import { Agent } from 'node:http';
 import type { Address } from '../config/address.ts';
-import { AdminError } from '../health/admin-client.ts';
-import { HttpRequestError, httpRequest } from '../http-request.ts';
-import { textAt } from './json.ts';
+import { type AdminConnection, AdminError, openAdminConnection, pathOf } from './connection.ts';
 
 /** An Envoy with ten thousand hosts takes its time to write them down. */
 const TIMEOUT_MS = 10_000;
@@ -38,13 +35,14 @@ export type AdminAnswers = Readonly<Record<AdminEndpoint, AdminAnswer>>;
  * @throws AdminError when nothing answers, or what answers is no Envoy
  */
 export async function askEnvoy(admin: Address, signal: AbortSignal): Promise<AdminAnswers> {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const get = (endpoint: AdminEndpoint) => ask(endpoint, { admin, agent, signal });
+  const connection = openAdminConnection(admin, TIMEOUT_MS);
+  signal.addEventListener('abort', connection.close, { once: true });
+  const get = (endpoint: AdminEndpoint) => ask(endpoint, connection);
   try {
     // One after the other: Envoy's administration is one thread, which the sidecar's polls need as well.
     const serverInfo = await get('serverInfo');
-    if ('json' in serverInfo && textAt(serverInfo.json, 'version') === undefined) {
-      throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${pathOf('serverInfo')} has no version`);
+    if ('json' in serverInfo && !hasVersion(serverInfo.json)) {
+      throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${endpointPath('serverInfo')} has no version`);
     }
     const answers = {
       serverInfo,
@@ -59,37 +57,29 @@ export async function askEnvoy(admin: Address, signal: AbortSignal): Promise<Adm
     }
     return answers;
   } finally {
-    agent.destroy();
+    signal.removeEventListener('abort', connection.close);
+    connection.close();
   }
 }
 
 /** The path of an endpoint as an operator knows it: without the query. */
-export function pathOf(endpoint: AdminEndpoint): string {
-  return PATHS[endpoint].replace(/\?.*/, '');
+export function endpointPath(endpoint: AdminEndpoint): string {
+  return pathOf(PATHS[endpoint]);
 }
 
-interface Connection {
-  readonly admin: Address;
-  readonly agent: Agent;
-  readonly signal: AbortSignal;
-}
-
-async function ask(endpoint: AdminEndpoint, { admin, agent, signal }: Connection): Promise<AdminAnswer> {
+async function ask(endpoint: AdminEndpoint, connection: AdminConnection): Promise<AdminAnswer> {
+  const { status, body } = await connection.ask('GET', PATHS[endpoint], MAX_ANSWER_BYTES);
+  // `allow_paths` of the admin interface answers 403.
+  if (status !== 200) return { why: `GET ${endpointPath(endpoint)} was answered ${status}` };
   try {
-    const path = PATHS[endpoint];
-    const { status, body } = await httpRequest(admin, {
-      ...{ method: 'GET', path, timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES },
-      ...{ agent, signal },
-    });
-    // `allow_paths` of the admin interface answers 403.
-    if (status !== 200) return { why: `GET ${pathOf(endpoint)} was answered ${status}` };
     return { json: JSON.parse(body) };
   } catch (error) {
-    if (error instanceof SyntaxError) {
-      throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${pathOf(endpoint)} is not JSON`, { cause: error });
-    }
-    if (!(error instanceof HttpRequestError)) throw error;
-    const code = error.code === 'HTTP_TIMEOUT' ? 'ADMIN_TIMEOUT' : 'ADMIN_UNREACHABLE';
-    throw new AdminError(code, error.message, { cause: error });
+    throw new AdminError('ADMIN_BAD_ANSWER', `its answer to GET ${endpointPath(endpoint)} is not JSON`, {
+      cause: error,
+    });
   }
+}
+
+function hasVersion(answer: unknown): boolean {
+  return typeof answer === 'object' && answer !== null && 'version' in answer && typeof answer.version === 'string';
 }

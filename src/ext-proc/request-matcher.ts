@@ -1,4 +1,4 @@
-import { LOCAL, type Policy } from './policy.ts';
+import { LOCAL, type Policy } from '../decision/policy.ts';
 
 /**
  * Recognises a request's path and cookies in the raw bytes that Envoy sends. Nothing is decoded to text and nothing

@@ -1,16 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ChangeLog } from './changes.ts';
-import type { Config } from './config/config.ts';
-import { createPolicy } from './decision/policy.ts';
-import { createRequestMatcher } from './decision/request-matcher.ts';
-import type { DecisionLog } from './decision-log.ts';
-import { createProcess, type ProcessStream, type ReplyStream } from './ext-proc/process.ts';
-import { createReplies, type EncodeResponse } from './ext-proc/replies.ts';
-import { createRequestDecoder } from './ext-proc/request.ts';
-import { createFastPath, type FastPath } from './fast-path/fast-path.ts';
-import { watchedPools } from './health/pool.ts';
-import { createHealthWatcher, type HealthWatcher } from './health/watcher.ts';
-import type { Counters } from './metrics/counters.ts';
+import type { Config } from '../config/config.ts';
+import { createPolicy } from '../decision/policy.ts';
+import type { DecisionLog } from '../ext-proc/decision-log.ts';
+import { createProcess, type ProcessStream, type ReplyStream } from '../ext-proc/process.ts';
+import { createReplies, type EncodeResponse } from '../ext-proc/replies.ts';
+import { createRequestDecoder } from '../ext-proc/request.ts';
+import { createRequestMatcher } from '../ext-proc/request-matcher.ts';
+import { createFastPath, type FastPath } from '../fast-path/fast-path.ts';
+import { watchedPools } from '../health/pool.ts';
+import { createHealthWatcher, type HealthWatcher } from '../health/watcher.ts';
+import type { ChangeLog } from '../log/changes.ts';
+import type { Counters } from '../metrics/counters.ts';
 
 /**
  * Everything that comes of one config: what is compiled from it, and what runs by it. Never changed: a reload makes the
@@ -24,8 +24,8 @@ export interface Generation {
   readonly fastPath: FastPath;
 }
 
-/** What lasts from one generation to the next. */
-export interface LastingParts {
+/** What stays from one generation to the next. */
+export interface SharedServices {
   readonly encodeResponse: EncodeResponse;
   readonly isDraining: () => boolean;
   /** Whether the fast path may be on, as things are in the generation in force. */
@@ -42,7 +42,7 @@ export interface LastingParts {
  * Makes a generation. What the config has not changed for it takes over from the one before: a watcher of health that
  * goes on knows all the time how the pools are. A watcher that is new has to be started.
  */
-export function createGeneration(config: Config, parts: LastingParts, before: Generation | null): Generation {
+export function createGeneration(config: Config, parts: SharedServices, before: Generation | null): Generation {
   const { changes, counters } = parts;
   const policy = createPolicy(config);
   const health =

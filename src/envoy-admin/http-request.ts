@@ -1,8 +1,8 @@
 import { type Agent, type IncomingMessage, request } from 'node:http';
 import { request as requestOverTls } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
-import type { Address } from './config/address.ts';
-import { formatBytes } from './format-bytes.ts';
+import type { Address } from '../config/address.ts';
+import { formatBytes } from '../config/format-bytes.ts';
 
 /** Enough for most questions. */
 const DEFAULT_MAX_BYTES = 1024 * 1024;

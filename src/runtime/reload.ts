@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
-import type { ChangeLog } from './changes.ts';
-import { type Address, formatAddress } from './config/address.ts';
-import { changedKeys } from './config/changed-keys.ts';
-import type { Config } from './config/config.ts';
-import { ConfigError } from './config/config-error.ts';
-import { hasSameEnvoyConfig } from './envoy-config/same-envoy-config.ts';
-import type { Counters } from './metrics/counters.ts';
+import { type Address, formatAddress } from '../config/address.ts';
+import { changedKeys } from '../config/changed-keys.ts';
+import type { Config } from '../config/config.ts';
+import { ConfigError } from '../config/config-error.ts';
+import { hasSameEnvoyConfig } from '../envoy-config/same-envoy-config.ts';
+import type { ChangeLog } from '../log/changes.ts';
+import type { Counters } from '../metrics/counters.ts';
 
 export interface ReloaderOptions {
   /** The config in force. */

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { ChangeLog } from '../../../src/changes.ts';
-import { watchExpiry } from '../../../src/tls/expiry.ts';
+import { watchExpiry } from '../../../src/listener/expiry.ts';
+import { ChangeLog } from '../../../src/log/changes.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;

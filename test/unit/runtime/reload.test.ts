@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { ChangeLog } from '../../src/changes.ts';
-import type { Config } from '../../src/config/config.ts';
-import { parseConfig } from '../../src/config/load.ts';
-import { Counters } from '../../src/metrics/counters.ts';
-import { createReloader, type Reloader } from '../../src/reload.ts';
-import { TestLog } from '../integration/site.ts';
-import { MINIMAL } from './config/good-configs.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import { ChangeLog } from '../../../src/log/changes.ts';
+import { Counters } from '../../../src/metrics/counters.ts';
+import { createReloader, type Reloader } from '../../../src/runtime/reload.ts';
+import { TestLog } from '../../integration/site.ts';
+import { MINIMAL } from '../config/good-configs.ts';
 
 const read = (more: string): Config => parseConfig(MINIMAL + more, 'site.yaml');
 

@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readAtMost } from './read-at-most.ts';
+import { readAtMost } from '../config/read-at-most.ts';
 
 /** What is still being written is not looked at: the content must be the same for so long. */
 const SETTLE_MS = 100;

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { whyFileIsRefused } from '../../../src/tls/key-usage.ts';
+import { whyFileIsRefused } from '../../../src/listener/key-usage.ts';
 import { TestCa } from '../../support/certificates.ts';
 
 let directory: string;
