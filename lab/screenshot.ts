@@ -16,7 +16,7 @@ const OPS = 'http://localhost:9003/';
 const STEADY_MS = 75_000;
 const WITHOUT_WEST_MS = 20_000;
 
-/** Takes the picture of the README: the status page of the demo's site east, in traffic, after west's pool went down. */
+/** Takes the picture of docs/operations.md: the status page of the demo's site east, in traffic, after west's pool went down. */
 async function main(): Promise<void> {
   const demo = spawn(process.execPath, [`${ROOT}build/lab/demo.js`], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(demo, 'close');

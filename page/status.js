@@ -20,10 +20,10 @@ const MAX_UP_HOSTS_SHOWN = 50;
 const MEANINGS = {
   local: 'served at this site',
   forward: 'sent to the site that owns the session',
-  failover: 'sent to another site, the local pool being down',
+  failover: 'sent to another site: the local pool is down',
   adopt: "another site's session, taken over here",
   refuse: 'not served: 503',
-  unknown: 'no opinion, health being unknown',
+  unknown: 'no opinion: health is unknown',
   status: 'the status URI, answered here',
 };
 const KINDS = /** @type {Kind[]} */ (Object.keys(MEANINGS));
@@ -142,7 +142,7 @@ function showDrain() {
     state.draining_until === null
       ? 'until undrain'
       : `until ${dateAndTime(state.draining_until)} (${timeLeft(state.draining_until)})`;
-  const text = `▼ ${since}, ${until}: new clients are told to go elsewhere, sessions that live here are served.`;
+  const text = `▼ ${since}, ${until}: no new clients, sessions of this site are still served.`;
   if (banner.textContent !== text) banner.textContent = text;
 }
 
@@ -236,7 +236,7 @@ function showFastPath({ fast_path: fastPath }) {
       ? 'The fast path is on: requests that need no decision stay in Envoy and are not counted here.'
       : fastPath === 'off'
         ? 'The fast path is off for now: every request asks the sidecar.'
-        : 'Envoy does not let the fast path be switched on, see the log: every request asks the sidecar.';
+        : "Envoy rejects the fast path's runtime key, see the log: every request asks the sidecar.";
 }
 
 /** @param {State['changes']} changes */

@@ -65,9 +65,9 @@ async function ask({ envoy }: Config, signal: AbortSignal): Promise<AdminAnswers
     if (error.code === 'ADMIN_BAD_ANSWER') {
       throw new CommandFailed(`what answers is no Envoy's admin interface, ${who}`, { cause: error });
     }
-    const mend = error.message.includes('EACCES')
+    const fix = error.message.includes('EACCES')
       ? "run this as the socket's owner or in its group"
       : 'is Envoy running, and is this its admin address?';
-    throw new CommandFailed(`no Envoy answers ${who}; ${mend}`, { cause: error });
+    throw new CommandFailed(`no Envoy answers ${who}; ${fix}`, { cause: error });
   }
 }

@@ -48,8 +48,8 @@ function createProgram(context: CliContext): Command {
     .addHelpText(
       'after',
       `
-SIGHUP reloads the config: no call is lost, a bad file is refused in the log and the old config stays. Only what
-listens takes a restart. Certificates are read again whenever their files change.
+SIGHUP reloads the config: no call is lost; a bad file is rejected with its errors in the log, and the old config stays.
+Only listeners need a restart. Certificates are read again when their files change.
 
 LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which logs decisions.`,
     )
@@ -67,7 +67,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     });
 
   command(program, 'envoy')
-    .description("print the complete Envoy bootstrap for this site, from the site's config file")
+    .description('print the complete Envoy bootstrap of this site')
     .option('--secrets-to <directory>', "where to write the files of the config's envoy.secrets_dir, if not there")
     .addHelpText('after', '\nTo use it: site-persistence envoy --config site.yaml > envoy.yaml && envoy -c envoy.yaml')
     .action(async (options: { config: string; secretsTo?: string }) => {
@@ -83,7 +83,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     });
 
   command(program, 'doctor')
-    .description("say what is right, missing or unsafe in the running Envoy's config, with the lines to add")
+    .description("check the running Envoy's config: what is missing or unsafe, with the lines to add")
     .option('--json', 'as JSON')
     .addHelpText('after', DOCTOR_HELP)
     .action(async (options: { config: string; json?: boolean }) => {
@@ -93,10 +93,10 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
 
   const opsOption = ['--ops-listen <address>', "the sidecar's ops listener, if not the config's ops_listen"] as const;
   command(program, 'status')
-    .description('say how the site stands: its pools and their servers, draining, decisions a second, the last changes')
+    .description("show the site's state: pools and servers, draining, decisions a second, last changes")
     .option(...opsOption)
     .addOption(new Option('--json', 'as JSON').conflicts('ready'))
-    .option('--ready', 'only say whether the sidecar serves and health is known, exit code 1 if not: for health checks')
+    .option('--ready', 'exit code 1 unless the sidecar is ready, with the reason: for health checks')
     .action(async (options: OpsCommandOptions & { json?: boolean; ready?: boolean }) => {
       const { ready, status } = await import('./ops.ts');
       if (options.ready === true) await ready(ops(options), context);
@@ -104,8 +104,8 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     });
 
   command(program, 'drain')
-    .description('tell the world to go elsewhere; the sessions that live here are still served')
-    .option('--for <duration>', 'end by itself after this time, such as 30m')
+    .description('take no new clients; sessions of this site are still served')
+    .option('--for <duration>', 'end after this time, such as 30m')
     .option(...opsOption)
     .addHelpText('after', '\nA restart of the sidecar ends a drain. With several sidecars, drain each: --ops-listen.')
     .action(async (options: OpsCommandOptions & { for?: string }) => {
@@ -146,9 +146,9 @@ const DOCTOR_HELP = `
 Reads Envoy's admin interface (envoy.admin of the config file), changes nothing. A line for each finding:
   ok     as it must be
   warn   works, but worse than it could, or there was trouble
-  WRONG  sessions or requests get lost, or something is unsafe
+  WRONG  sessions or requests are lost, or something is unsafe
   ?      could not be checked, and why
-Below what is not right stand the lines that mend it: parts of what "site-persistence envoy" prints for the site.
+Below each finding that is not ok are the lines that fix it: parts of what "site-persistence envoy" prints for the site.
 
 Exit codes: 0 nothing is wrong, 1 something is or Envoy does not answer, 2 wrong use or bad config.`;
 

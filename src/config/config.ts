@@ -1,6 +1,6 @@
 import type { Address, TcpAddress } from './address.ts';
 
-/** A site's whole configuration: checked, defaults filled in, durations in milliseconds. See README for each key. */
+/** A site's whole configuration: checked, defaults filled in, durations in milliseconds. See docs/configuration.md for each key. */
 export interface Config {
   readonly site: string;
   readonly listen: Address;

@@ -12,8 +12,8 @@ export interface Listener {
 
 /** What others can do with a listener that they reach. */
 const HARM: Readonly<Record<ListenerKey, string>> = {
-  listen: 'whoever reaches it can keep it busy, and whoever is on the way reads the cookies of each request',
-  ops_listen: 'whoever reaches it can drain this site',
+  listen: 'every client that reaches it can keep it busy, and the cookies of each request are sent in clear text',
+  ops_listen: 'every client that reaches it can drain this site',
 };
 
 export function listenersOf({ listen, listenTls, opsListen, opsListenTls }: Config): readonly Listener[] {

@@ -28,8 +28,8 @@ export async function loadConfig(file: string, needs: 'names' | 'rendering' = 'n
 
 async function readWhole(file: string): Promise<Buffer> {
   const { bytes, size } = await readAtMost(file, MAX_FILE_BYTES).catch((error: unknown) => {
-    const mend = { missing: 'name the config file with --config FILE', directory: 'name a YAML file' };
-    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error, mend) }]);
+    const fix = { missing: 'name the config file with --config FILE', directory: 'name a YAML file' };
+    throw new ConfigError(file, [{ line: null, message: whyUnreadable(error, fix) }]);
   });
   if (size === bytes.length) return bytes;
   const has = size === null ? 'more than that' : formatBytes(size);

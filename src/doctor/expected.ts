@@ -3,7 +3,7 @@ import { renderBootstrap } from '../envoy-config/bootstrap.ts';
 import { SIDECAR_CLUSTER } from '../envoy-config/names.ts';
 import { at, listAt, textAt } from './json.ts';
 
-/** What `site-persistence envoy` prints for this site and this Envoy: what is right, and what mends are made of. */
+/** What `site-persistence envoy` prints for this site and this Envoy: what is right, and what fixes are made of. */
 export interface Expected {
   readonly bootstrap: unknown;
   readonly connectionManager: unknown;
@@ -14,7 +14,7 @@ export interface Expected {
   route(name: string): unknown;
 }
 
-/** Stands in the mends for what only the operator knows; the config file needs it only to render. */
+/** Stands in the fixes for what only the operator knows; the config file needs it only to render. */
 const FILL_IN = { kind: 'tcp', host: 'fill-in.example', port: 80 } as const;
 
 export function expectedOf(config: Config, version: EnvoyVersion): Expected {

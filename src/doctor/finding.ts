@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 export type Mark = 'ok' | 'warn' | 'wrong' | 'unchecked';
 
 /** What to do about a finding. */
-export interface Mend {
+export interface Fix {
   /** Where the lines go, or what they are: `in cluster local_pool:`. */
   readonly where: string;
   /** Lines to paste. */
@@ -15,7 +15,7 @@ export interface Mend {
 export interface Verdict {
   readonly mark: Mark;
   readonly text: string;
-  readonly mend: Mend | null;
+  readonly fix: Fix | null;
 }
 
 export interface Finding extends Verdict {
@@ -24,28 +24,28 @@ export interface Finding extends Verdict {
 }
 
 export function ok(text: string): Verdict {
-  return { mark: 'ok', text, mend: null };
+  return { mark: 'ok', text, fix: null };
 }
 
-export function warn(text: string, mend: Mend | null = null): Verdict {
-  return { mark: 'warn', text, mend };
+export function warn(text: string, fix: Fix | null = null): Verdict {
+  return { mark: 'warn', text, fix };
 }
 
 /** Something is wrong; so there is something to do about it. */
-export function wrong(text: string, mend: Mend): Verdict {
-  return { mark: 'wrong', text, mend };
+export function wrong(text: string, fix: Fix): Verdict {
+  return { mark: 'wrong', text, fix };
 }
 
 export function unchecked(text: string): Verdict {
-  return { mark: 'unchecked', text, mend: null };
+  return { mark: 'unchecked', text, fix: null };
 }
 
 /** Lines of YAML to paste. */
-export function yaml(where: string, config: unknown): Mend {
+export function yaml(where: string, config: unknown): Fix {
   return { where, lines: stringify(config, { lineWidth: 0, aliasDuplicateObjects: false }).trimEnd() };
 }
 
 /** A command to run, or something to do by hand. */
-export function steps(where: string, ...lines: readonly string[]): Mend {
+export function steps(where: string, ...lines: readonly string[]): Fix {
   return { where, lines: lines.join('\n') };
 }

@@ -14,7 +14,7 @@ const LABELS: Readonly<Record<Mark, string>> = { ok: 'ok', warn: 'warn', wrong: 
 const COLOURS: Readonly<Record<Mark, string>> = { ok: '32', warn: '33', wrong: '1;31', unchecked: '36' };
 const LABEL_WIDTH = 5;
 
-/** For people: a line for each finding, by group, and what mends it below. */
+/** For people: a line for each finding, by group, and what fixes it below. */
 export function printReport(report: Report, { colour }: { readonly colour: boolean }): string {
   const paint = (mark: Mark, text: string) => (colour ? `\x1b[${COLOURS[mark]}m${text}\x1b[0m` : text);
   const width = Math.max(...report.findings.map(({ check }) => check.length));
@@ -26,9 +26,9 @@ export function printReport(report: Report, { colour }: { readonly colour: boole
     group = finding.group;
     const label = paint(finding.mark, LABELS[finding.mark].padEnd(LABEL_WIDTH));
     lines.push(`  ${label}  ${finding.check.padEnd(width)}  ${printable(finding.text)}`);
-    if (finding.mend !== null) {
-      lines.push(`${indent}${printable(finding.mend.where)}`);
-      lines.push(...finding.mend.lines.split('\n').map((line) => `${indent}  ${printable(line)}`));
+    if (finding.fix !== null) {
+      lines.push(`${indent}${printable(finding.fix.where)}`);
+      lines.push(...finding.fix.lines.split('\n').map((line) => `${indent}  ${printable(line)}`));
     }
   }
   return `${[...lines, '', summary(report.findings)].join('\n')}\n`;
@@ -37,7 +37,7 @@ export function printReport(report: Report, { colour }: { readonly colour: boole
 function summary(findings: readonly Finding[]): string {
   const count = (mark: Mark) => findings.filter((finding) => finding.mark === mark).length;
   const unknown = count('unchecked');
-  const parts = [`${count('ok')} ok`, `${count('warn')} to be warned of`, `${count('wrong')} wrong`];
+  const parts = [`${count('ok')} ok`, `${count('warn')} warn`, `${count('wrong')} wrong`];
   return [...parts, ...(unknown === 0 ? [] : [`${unknown} could not be checked`])].join(', ');
 }
 

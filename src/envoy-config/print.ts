@@ -1,8 +1,8 @@
-import { Document, isMap, isScalar, isSeq, type Pair, YAMLMap } from 'yaml';
+import { Document, isAlias, isMap, isPair, isScalar, isSeq, type Pair, Scalar, visit, YAMLMap } from 'yaml';
 import { isLoopback } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
-import type { JsonObject } from './json.ts';
+import type { Json, JsonObject } from './json.ts';
 import {
   ANYWHERE,
   adoptedRoute,
@@ -22,10 +22,11 @@ import {
  * @throws Error when the config lacks what only rendering needs
  */
 export function printBootstrap(config: Config): string {
-  const document = new Document(renderBootstrap(config), { aliasDuplicateObjects: false });
+  const document = new Document(withSharedParts(renderBootstrap(config)), { anchorPrefix: 'same' });
   document.commentBefore =
     ` Envoy ${config.envoy.version} bootstrap of site ${config.site}, printed by "site-persistence envoy" from the site's\n` +
-    ' config file. Change that file and print again instead of editing this one.';
+    ' config file. Change that file and print again instead of editing this one. "timeout: 0s" is no limit: a request may take as\n' +
+    ' long as it needs. "*same1" is the part with "&same1" once more.';
   const comments = commentsByName(config);
   walk(document.contents, (map) => {
     const name = map.get('name');
@@ -36,10 +37,13 @@ export function printBootstrap(config: Config): string {
   const { admin } = config.envoy;
   const adminNode = document.get('admin', true);
   if (admin.kind === 'tcp' && isMap(adminNode)) {
-    const who = isLoopback(admin.host) ? 'Whoever is on this machine' : 'UNSAFE: whoever reaches this address';
+    const who = isLoopback(admin.host)
+      ? 'Every user of this machine'
+      : 'UNSAFE: every client that reaches this address';
     adminNode.commentBefore = ` ${who} can ask it. Better envoy.admin: unix:/run/envoy/admin.sock, which is for one group only.`;
   }
-  return document.toString({ lineWidth: 0 });
+  writeShortOnesInline(document.contents, 0);
+  return document.toString({ lineWidth: 0, flowCollectionPadding: true });
 }
 
 /** A file that the bootstrap refers to, as YAML. */
@@ -120,19 +124,74 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   static_layer: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
   allow_paths: 'What the sidecar, doctor and Prometheus ask. All else, such as to end Envoy, is refused.',
   admin_layer: 'Where the sidecar sets the key of the fast path.',
+  cluster_min_healthy_percentages: 'min_up as a share of all servers, in whole percents.',
+  request_headers_to_add:
+    'Here for the first try; the upstream filter of the remote pool adds it to a retry from the local pool.',
 };
 
 function commentKey(pair: Pair): void {
   if (!isScalar(pair.key)) return;
-  const comment = COMMENTS_BY_KEY[String(pair.key.value)];
-  if (comment !== undefined) pair.key.commentBefore = ` ${comment}`;
+  const key = String(pair.key.value);
+  const comment = COMMENTS_BY_KEY[key];
+  const isAbout = key !== 'http_protocol_options' || (isMap(pair.value) && pair.value.has('accept_http_10'));
+  if (comment !== undefined && isAbout) pair.key.commentBefore = ` ${comment}`;
 }
 
-function walk(node: unknown, visit: (map: YAMLMap) => void): void {
+/** Shorter than this a repetition is easier to read than a reference. */
+const MIN_SHARED_LENGTH = 120;
+
+/** The same value with equal parts as one object each, which is written once, with an anchor. */
+function withSharedParts(value: Json): Json {
+  const parts = new Map<string, Json>();
+  const share = (part: Json): Json => {
+    if (typeof part !== 'object' || part === null) return part;
+    const text = JSON.stringify(part);
+    const known = parts.get(text);
+    if (known !== undefined) return known;
+    const made: Json = Array.isArray(part)
+      ? part.map(share)
+      : Object.fromEntries(
+          Object.entries(part).flatMap(([key, item]) => (item === undefined ? [] : [[key, share(item)]])),
+        );
+    if (text.length >= MIN_SHARED_LENGTH) parts.set(text, made);
+    return made;
+  };
+  return share(value);
+}
+
+const LINE_WIDTH = 140;
+
+/** Writes each collection that fits a line on one. @returns how wide it is there; infinite where it must not */
+function writeShortOnesInline(node: unknown, indent: number): number {
+  if (isScalar(node)) return node.commentBefore ? Number.POSITIVE_INFINITY : String(node.value).length + 2;
+  if (isAlias(node)) return node.source.length + 1;
+  if (!isMap(node) && !isSeq(node)) return Number.POSITIVE_INFINITY;
+  let width = 4;
+  for (const item of node.items) {
+    if (isPair(item)) {
+      const key = isScalar(item.key) ? String(item.key.value).length + 4 : Number.POSITIVE_INFINITY;
+      const hasComment = isScalar(item.key) && Boolean(item.key.commentBefore);
+      width += key + writeShortOnesInline(item.value, indent + 2) + (hasComment ? Number.POSITIVE_INFINITY : 0);
+    } else {
+      width += 2 + writeShortOnesInline(item, indent + 2);
+    }
+  }
+  if (node.commentBefore || node.anchor) width = Number.POSITIVE_INFINITY;
+  node.flow = indent > 0 && indent + width <= LINE_WIDTH;
+  if (node.flow) visit(node, { Scalar: (_, scalar) => void quoteInFlow(scalar) });
+  return width;
+}
+
+/** There commas, colons and question marks mean something, not the same to every reader. */
+function quoteInFlow(scalar: Scalar): void {
+  if (typeof scalar.value === 'string' && !/^[\w./-]+$/.test(scalar.value)) scalar.type = Scalar.QUOTE_DOUBLE;
+}
+
+function walk(node: unknown, onMap: (map: YAMLMap) => void): void {
   if (isMap(node) && node instanceof YAMLMap) {
-    visit(node);
-    for (const pair of node.items) walk(pair.value, visit);
+    onMap(node);
+    for (const pair of node.items) walk(pair.value, onMap);
   } else if (isSeq(node)) {
-    for (const item of node.items) walk(item, visit);
+    for (const item of node.items) walk(item, onMap);
   }
 }

@@ -168,7 +168,7 @@ function remoteRoute(config: Config, pool: RemotePoolConfig, condition: Conditio
   return {
     name: `${condition.name}_${pool.cluster}`,
     match: matchAll([condition.matcher]),
-    route: { timeout: '0s', ...(canStandIn(config) ? orElseHere(config, pool) : thereOnly(pool)) },
+    route: { timeout: '0s', ...(canStandIn(config) ? remoteOrLocal(config, pool) : remoteOnly(pool)) },
     request_headers_to_add: [overwrite(HOP_HEADER, config.site)],
     ...withoutRefusal(),
     typed_per_filter_config: withoutStickiness(),
@@ -186,7 +186,7 @@ function withoutStickiness(): JsonObject {
 }
 
 /** The other site; where that cannot be reached or refuses this one, and then any other. */
-function orElseHere(config: Config, pool: RemotePoolConfig): RouteAction {
+function remoteOrLocal(config: Config, pool: RemotePoolConfig): RouteAction {
   if (!hasPriorityGroups(config.envoy.version)) return nextClusterOnRetry(withFallback(pool));
   const others = config.remotePools.filter((other) => other !== pool);
   return nextGroupOnRetry([withFallback(pool), STAND_IN, ...others.map(withFallback)]);
@@ -233,7 +233,7 @@ function nextGroupOnRetry(clusters: readonly string[]): RouteAction {
   };
 }
 
-function thereOnly(pool: RemotePoolConfig): RouteAction {
+function remoteOnly(pool: RemotePoolConfig): RouteAction {
   return { cluster: pool.cluster, retry_policy: retryPolicy(RETRY_ON) };
 }
 

@@ -23,7 +23,7 @@ export function logConnections(server: Server, listen: Address, logger: Logger):
     lines: LINES,
     perMs: PER_MS,
     onLeftOut: (count) =>
-      logger.info({ leftOut: count }, `${count} more times an Envoy's connection came or went in this minute`),
+      logger.info({ leftOut: count }, `${count} more Envoy connections and disconnections in this minute`),
   });
   const log = (fields: object, message: string) => {
     if (!isClosed && mayLog()) logger.info(fields, message);
@@ -38,12 +38,12 @@ export function logConnections(server: Server, listen: Address, logger: Logger):
       streams++;
       if (streams > 1) return;
       sinceMs = performance.now();
-      log({ peer }, `an Envoy has connected: ${peer}`);
+      log({ peer }, `Envoy connected: ${peer}`);
     });
     session.on('close', () => {
       if (streams === 0) return;
       const seconds = Number(((performance.now() - sinceMs) / 1000).toFixed(1));
-      log({ peer, seconds, streams }, `an Envoy has gone: ${peer}, after ${seconds} s and ${streams} streams`);
+      log({ peer, seconds, streams }, `Envoy disconnected: ${peer}, after ${seconds} s and ${streams} streams`);
     });
   });
   return {

@@ -81,12 +81,12 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
   health.addToServer(server);
   const healthChecks = new HealthChecks();
 
-  const sayCrowded = limitedWarning(logger);
+  const logCrowded = limitedWarning(logger);
   // The listener and its connections are ours, not grpc-js's: it has no way to end those that do not end by themselves.
-  const connections = new Connections(MAX_CONNECTIONS, () => sayCrowded('connection'));
+  const connections = new Connections(MAX_CONNECTIONS, () => logCrowded('connection'));
   const http2 = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const serveCall = createHttp2Calls({ open: options.open, onError, onCrowded: () => sayCrowded('call') });
-  const otherCalls = new OpenCalls(MAX_OTHER_CALLS, () => sayCrowded('call'));
+  const serveCall = createHttp2Calls({ open: options.open, onError, onCrowded: () => logCrowded('call') });
+  const otherCalls = new OpenCalls(MAX_OTHER_CALLS, () => logCrowded('call'));
   takeStreams(server, (stream, headers) => {
     if (isExtProcStream(headers) && isPlainCall(headers)) {
       serveCall(stream);
@@ -145,7 +145,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       // Its callback can't be waited for: from Node 24 on it comes while calls are still running.
       server.tryShutdown(() => {});
       const cutOff = setTimeout(() => {
-        logger.warn('calls still running at the end of the stop were cut off');
+        logger.warn('stop timeout: calls still in flight were reset');
         connections.endAll();
       }, STOP_GRACE_MS);
       await allEnded;
@@ -159,10 +159,11 @@ function limitedWarning(logger: Logger): (what: 'call' | 'connection') => void {
   const mayLog = createLogLimit({
     lines: 1,
     perMs: 60_000,
-    onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more calls or connections were broken off`),
+    onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more calls or connections were reset`),
   });
   return (what) => {
-    if (mayLog()) logger.warn(`too many ${what}s are open: one was broken off; who else reaches this listener?`);
+    if (mayLog())
+      logger.warn(`limit of open ${what}s reached: one was reset; check what else connects to this listener`);
   };
 }
 

@@ -27,7 +27,7 @@ export interface FastPathOptions {
   readonly admin: Address;
   readonly isEnabled: boolean;
   /** Whether every request that Envoy's fast route matches is for the local pool, as things are now. */
-  readonly isRight: () => boolean;
+  readonly shouldEnable: () => boolean;
   readonly changes: ChangeLog;
 }
 
@@ -44,7 +44,7 @@ export interface FastPath {
  * enabled it takes away, once, what an earlier process may have left.
  */
 export function createFastPath(options: FastPathOptions): FastPath {
-  const { isEnabled, isRight, changes } = options;
+  const { isEnabled, shouldEnable, changes } = options;
   const client = createAdminClient(options.admin, TIMEOUT_MS);
   let state: FastPathState = isEnabled ? 'off' : 'unused';
   /** What Envoy has, as far as is known; null where that is to be asked. */
@@ -60,7 +60,7 @@ export function createFastPath(options: FastPathOptions): FastPath {
   async function updateOnce(): Promise<void> {
     const nowMs = performance.now();
     if (nowMs < pausedUntilMs) return;
-    const wanted = isEnabled && !isClosing && isRight() ? ON : OFF;
+    const wanted = isEnabled && !isClosing && shouldEnable() ? ON : OFF;
     const mightBeOn = mayBeOn;
     try {
       // A known change is made at once; only what is not known has to be asked for.

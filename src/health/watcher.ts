@@ -159,7 +159,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
-      if (now !== undefined && changed.includes(pool)) sayPool(pool, now, before === undefined);
+      if (now !== undefined && changed.includes(pool)) logPool(pool, now, before === undefined);
     });
   }
 
@@ -167,7 +167,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     return pools[watched.indexOf(pool)]?.count.total ?? 0;
   }
 
-  function sayPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
+  function logPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
     if (!now.isKnownToEnvoy) {
       changes.error(
         `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
@@ -181,11 +181,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   }
 
   /** Pools that came or went by the new settings alone. */
-  function sayRejudged(): void {
+  function logRejudged(): void {
     watched.forEach((pool, index) => {
       const now = remembered[index];
       const before = isSameEnvoy ? recallPool(memory, pool.cluster) : null;
-      if (now !== undefined && before !== null && now.isUp !== before.state.isUp) sayPool(pool, now, false);
+      if (now !== undefined && before !== null && now.isUp !== before.state.isUp) logPool(pool, now, false);
     });
   }
 
@@ -220,9 +220,9 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     }
   }
 
-  function sayUnknown(): void {
+  function logUnknown(): void {
     changes.error(
-      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until there is`,
+      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; until then Envoy's fallback routes decide`,
     );
   }
 
@@ -236,9 +236,9 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     memory: () => ({ config, pools, lastGoodAtMs, failedSinceMs }),
     ageMs: () => (lastGoodAtMs === null ? null : Math.round(performance.now() - lastGoodAtMs)),
     start() {
-      sayRejudged();
+      logRejudged();
       // Only says that time is up: a decision looks at the clock itself.
-      staleTimer = setTimeout(sayUnknown, staleAfterMs);
+      staleTimer = setTimeout(logUnknown, staleAfterMs);
       return new Promise((resolve) => {
         running = run(resolve);
       });

@@ -6,7 +6,7 @@ import { printable } from '../config/config-error.ts';
 import type { ListenerKey } from '../config/listener-safety.ts';
 import { whyUnreadable } from '../config/unreadable.ts';
 
-/** A certificate or key that can't be used; the message says which file of which key of the config, why, and the mend. */
+/** A certificate or key that can't be used; the message says which file of which key of the config, why, and the fix. */
 export class CertificateError extends Error {
   readonly code = 'CERTIFICATE_INVALID';
 

@@ -26,14 +26,14 @@ export function watchExpiry(key: string, validity: Validity, changes: ChangeLog)
     if (leftMs < 0) {
       if (said === 'has ended') return;
       said = 'has ended';
-      changes.error(`${key}: the certificate has ended: no new client can connect until there is a new one`);
+      changes.error(`${key}: the certificate has expired: new connections fail until it is replaced`);
       return;
     }
     const noticeMs = Math.min(MOST_NOTICE_MS, (validTo.getTime() - validFrom.getTime()) * SHARE_OF_LIFETIME);
     if (leftMs > noticeMs || said !== 'nothing') return;
     said = 'ends';
     changes.warn(
-      `${key}: the certificate ends at ${validTo.toISOString()}, ${inWords(leftMs)} from now: put a new one there`,
+      `${key}: the certificate expires at ${validTo.toISOString()}, ${inWords(leftMs)} from now: replace it`,
     );
   }
 

@@ -58,7 +58,7 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
       current = next;
       for (const server of servers) server.setSecureContext(secureContext(current));
       const { validTo } = current.validity.cert_file;
-      changes.info(`${listener}_tls: new certificates, good until ${validTo.toISOString()}`);
+      changes.info(`${listener}_tls: new certificates, valid until ${validTo.toISOString()}`);
       for (const { file, watch } of expiries) watch.renewed(current.validity[file]);
     } catch (error) {
       const why = error instanceof CertificateError ? error.message : `${listener}_tls: ${String(error)}`;
@@ -130,7 +130,7 @@ function logRefusals(server: Server, listener: ListenerKey, logger: Logger): voi
   const mayLog = createLogLimit({
     lines: 10,
     perMs: 60_000,
-    onLeftOut: (count) => logger.warn({ leftOut: count }, `${listener}: ${count} more connections were refused`),
+    onLeftOut: (count) => logger.warn({ leftOut: count }, `${listener}: ${count} more connections were rejected`),
   });
   server.on('tlsClientError', (error, connection) => {
     // Of one that Node has ended, for its certificate, it is no longer known.
@@ -140,7 +140,7 @@ function logRefusals(server: Server, listener: ListenerKey, logger: Logger): voi
     const why = whyRefused(error, connection);
     if (why === null || !mayLog()) return;
     const from = remoteAddress === undefined ? '' : ` from ${remoteAddress}`;
-    logger.warn({ peer: remoteAddress }, `${listener}: a connection${from} was refused: ${why}`);
+    logger.warn({ peer: remoteAddress }, `${listener}: a connection${from} was rejected: ${why}`);
   });
 }
 

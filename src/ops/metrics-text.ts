@@ -78,7 +78,7 @@ function addTraffic(registry: Registry, counters: Counters): void {
   });
   addCounter(registry, {
     name: 'streams_total',
-    help: 'ext_proc streams, by how they ended: complete (all was answered), reset (broken off or closed before that, as when a client goes away), malformed (not from Envoy).',
+    help: 'ext_proc streams, by how they ended: complete (fully answered), reset (reset or closed before that, as when a client disconnects), malformed (not from Envoy).',
     labels: ['end'],
     read: (add) => {
       for (const end of STREAM_ENDS) add(counters.streams[end], { end });
@@ -97,7 +97,7 @@ function addPolls(registry: Registry, counters: Counters, seen: Seen): void {
   });
   addGauge(registry, {
     name: 'last_good_poll_age_seconds',
-    help: 'Time since Envoy last gave a good answer about health; +Inf for never.',
+    help: "Time since the last good poll of Envoy's admin interface; +Inf for never.",
     labels: [],
     read: (add) => {
       const ageMs = seen.state.health_age_ms;
@@ -131,7 +131,7 @@ function addPools(registry: Registry, seen: Seen): void {
 function addCertificates(registry: Registry, certificates: readonly ExpiringCertificates[]): void {
   addGauge(registry, {
     name: 'certificate_expiry_timestamp_seconds',
-    help: 'When the certificates of a listener with TLS end: its own, and the CA of its clients.',
+    help: 'When the certificates of a TLS listener expire: its own, and the CA of its clients.',
     labels: ['listener', 'file'],
     read: (add) => {
       for (const { listener, validity } of certificates) {
@@ -144,13 +144,13 @@ function addCertificates(registry: Registry, certificates: readonly ExpiringCert
 function addProgram(registry: Registry, counters: Counters, seen: Seen, version: string): void {
   addGauge(registry, {
     name: 'draining',
-    help: 'Whether the site drains: its status URI tells the world to go elsewhere.',
+    help: '1 while the site drains: its status URI answers 503 to load balancers.',
     labels: [],
     read: (add) => add(Number(seen.state.draining), {}),
   });
   addCounter(registry, {
     name: 'config_reloads_total',
-    help: 'Reloads of the config file, by result: ok, or refused for its mistakes, so that the old config stays.',
+    help: 'Reloads of the config file, by result: ok, or refused: it has errors and the old config stays.',
     labels: ['result'],
     read: (add) => {
       for (const result of ['ok', 'refused'] as const) add(counters.reloads[result], { result });

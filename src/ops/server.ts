@@ -108,7 +108,8 @@ function warnCrowded(logger: Logger): () => void {
     onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more connections of the ops listener were closed`),
   });
   return () => {
-    if (mayLog()) logger.warn('too many connections to the ops listener are open: one was closed; who reaches it?');
+    if (mayLog())
+      logger.warn('connection limit of the ops listener reached: one was closed; check what connects to it');
   };
 }
 

@@ -58,7 +58,7 @@ export function createGeneration(config: Config, parts: SharedServices, before: 
   const fastPath =
     before !== null && isDeepStrictEqual(fastPathSettings(before.config), fastPathSettings(config))
       ? before.fastPath
-      : createFastPath({ ...fastPathSettings(config), isRight: parts.isAllLocal, changes });
+      : createFastPath({ ...fastPathSettings(config), shouldEnable: parts.isAllLocal, changes });
   const open = createProcess({
     policy,
     decode: createRequestDecoder(createRequestMatcher(policy, config.statusUri)),

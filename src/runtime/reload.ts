@@ -42,48 +42,46 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
       // Who listens elsewhere leaves the address that Envoy knows.
       if (keys.length > 0 && !isClosed) await apply({ ...config, ...listening(before) });
       if (isClosed) return;
-      sayReloaded(before, config, keys);
+      logReloaded(before, config, keys);
       counters.countReload('ok');
     } catch (error) {
       if (isClosed) return;
-      sayRefused(error);
+      logRejected(error);
       counters.countReload('refused');
     }
   }
 
-  function sayRefused(error: unknown): void {
+  function logRejected(error: unknown): void {
     if (!(error instanceof ConfigError)) {
       changes.error(`the config could not be reloaded: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     const count = error.problems.length + error.more;
-    changes.error(
-      `the config file is refused and the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`,
-    );
+    changes.error(`config file rejected, the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`);
     for (const line of error.message.split('\n')) logger.error(line);
   }
 
-  function sayReloaded(before: Config, config: Config, keys: readonly string[]): void {
+  function logReloaded(before: Config, config: Config, keys: readonly string[]): void {
     if (keys.length === 0) {
       changes.info('config reloaded: nothing changed');
       return;
     }
     changes.info(`config reloaded: ${keys.join(', ')} changed`, { changed: keys });
-    sayNeedsRestart('listen', before.listen, config.listen);
-    sayNeedsRestart('ops_listen', before.opsListen, config.opsListen);
+    logNeedsRestart('listen', before.listen, config.listen);
+    logNeedsRestart('ops_listen', before.opsListen, config.opsListen);
     const { listenTls, opsListenTls, socket } = before;
     for (const key of changedKeys({ ...config, listenTls, opsListenTls, socket }, config)) {
-      changes.warn(`${key} is another one in the config: that takes a restart, until then it stays as it was`);
+      changes.warn(`${key} changed in the config: restart to apply it, until then it stays as it was`);
     }
     if (!hasSameEnvoyConfig(before, config)) {
-      changes.warn('Envoy\'s own config must change with this: print it again with "site-persistence envoy"');
+      changes.warn('Envoy\'s own config must change too: print it again with "site-persistence envoy"');
     }
   }
 
-  function sayNeedsRestart(key: string, before: Address, after: Address): void {
+  function logNeedsRestart(key: string, before: Address, after: Address): void {
     if (formatAddress(before) === formatAddress(after)) return;
     changes.warn(
-      `${key} is now ${formatAddress(after)} in the config: that takes a restart, until then it stays ${formatAddress(before)}`,
+      `${key} is now ${formatAddress(after)} in the config: restart to apply it, until then it stays ${formatAddress(before)}`,
     );
   }
 

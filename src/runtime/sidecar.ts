@@ -57,7 +57,10 @@ export async function startSidecar(config: Config, logger: Logger): Promise<Side
       healthKnownAtMs ??= performance.now();
       return current.get().fastPath.update();
     },
-    onMalformed: warnOnce(logger, 'a message on the ext_proc listener is not of Envoy: it is closed without an answer'),
+    onMalformed: warnOnce(
+      logger,
+      'a message on the ext_proc listener is not from Envoy: its stream was closed without an answer',
+    ),
     decisionLog: createDecisionLog(logger),
     counters,
     changes,

@@ -47,8 +47,8 @@ interface Case extends Changes {
   readonly finds: readonly string[];
   /** What the first of them says. */
   readonly says: RegExp;
-  /** What stands in the lines of its mend. */
-  readonly mend?: RegExp;
+  /** What stands in the lines of its fix. */
+  readonly fix?: RegExp;
   /** Where those lines go. With them there, all must be well. */
   readonly at?: (bootstrap: Tree) => unknown;
   /** Checks that are not of the case: what follows from it, in ways that are no promise. */
@@ -64,7 +64,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete b.layered_runtime,
     finds: ['graceful close: wrong'],
     says: /is off: each decision ends by a reset/,
-    mend: /layered_runtime:[\s\S]*ext_proc_graceful_grpc_close: true/,
+    fix: /layered_runtime:[\s\S]*ext_proc_graceful_grpc_close: true/,
     at: (b) => b,
   },
   {
@@ -81,7 +81,7 @@ const CASES: readonly Case[] = [
     config: { envoy: { version: '1.38' } },
     finds: ['version: wrong'],
     says: /^1\.40\.0, but envoy\.version is "1\.38", for which another config is right$/,
-    mend: /^envoy:\n {2}version: "1\.40"$/,
+    fix: /^envoy:\n {2}version: "1\.40"$/,
   },
   {
     name: 'the admin interface is open to the network',
@@ -90,15 +90,15 @@ const CASES: readonly Case[] = [
     },
     finds: ['admin address: wrong'],
     says: /^0\.0\.0\.0:\d+ can be reached from other machines/,
-    mend: /address: 127\.0\.0\.1/,
+    fix: /address: 127\.0\.0\.1/,
     at: (b) => b,
   },
   {
     name: 'the admin interface refuses nothing',
     bootstrap: (b) => delete tree(b, 'admin').allow_paths,
     finds: ['admin paths: warn'],
-    says: /^whoever reaches the admin interface can end Envoy: it has no allow_paths$/,
-    mend: /allow_paths:[\s\S]*server_info/,
+    says: /^every client of the admin interface can stop Envoy: it has no allow_paths$/,
+    fix: /allow_paths:[\s\S]*server_info/,
     at: (b) => b,
   },
   {
@@ -110,7 +110,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['admin paths: wrong'],
     says: /^allow_paths refuses \/runtime_modify: no sidecar can set site_persistence\.fast_path$/,
-    mend: /allow_paths:[\s\S]*runtime_modify/,
+    fix: /allow_paths:[\s\S]*runtime_modify/,
     at: (b) => b,
   },
   {
@@ -120,7 +120,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['gauges: warn'],
     says: /^stats_matcher hides membership_\* of local_pool, remote_pool/,
-    mend: /inclusion_list:[\s\S]*cluster\\.\(local_pool\|remote_pool\)/,
+    fix: /inclusion_list:[\s\S]*cluster\\.\(local_pool\|remote_pool\)/,
   },
   {
     name: 'the gauges are excluded',
@@ -129,7 +129,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['gauges: warn'],
     says: /stats_matcher hides/,
-    mend: /take out what matches/,
+    fix: /take out what matches/,
   },
   // Pools
   {
@@ -137,7 +137,7 @@ const CASES: readonly Case[] = [
     config: { local_pool: { cluster: 'app_pool' } },
     finds: ['clusters: wrong'],
     says: /^Envoy has no cluster app_pool$/,
-    mend: /name: app_pool[\s\S]*health_checks:/,
+    fix: /name: app_pool[\s\S]*health_checks:/,
     besides: [
       'decided',
       'undecided',
@@ -157,7 +157,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['hosts: wrong'],
     says: /^local_pool has no host$/,
-    mend: /load_assignment:[\s\S]*lb_endpoints:/,
+    fix: /load_assignment:[\s\S]*lb_endpoints:/,
     at: (b) => cluster(b, 'local_pool'),
   },
   {
@@ -165,7 +165,7 @@ const CASES: readonly Case[] = [
     config: { local_pool: { min_up: 5 } },
     finds: ['hosts: wrong'],
     says: /^local_pool has 2 hosts, and never the 5 that min_up asks for$/,
-    mend: /min_up: 2/,
+    fix: /min_up: 2/,
   },
   {
     name: 'a host is down',
@@ -181,7 +181,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete cluster(b, 'local_pool').health_checks,
     finds: ['health check: wrong'],
     says: /^local_pool has no health check/,
-    mend: /health_checks:[\s\S]*path: \/healthz/,
+    fix: /health_checks:[\s\S]*path: \/healthz/,
     at: (b) => cluster(b, 'local_pool'),
   },
   {
@@ -189,7 +189,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete cluster(b, 'remote_pool').health_checks,
     finds: ['health check: wrong'],
     says: /^remote_pool has no health check/,
-    mend: /path: \/local_pool_status[\s\S]*key: x-site-hop/,
+    fix: /path: \/local_pool_status[\s\S]*key: x-site-hop/,
     at: (b) => cluster(b, 'remote_pool'),
   },
   {
@@ -199,7 +199,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['health check: wrong'],
     says: /does not ask west for \/local_pool_status/,
-    mend: /path: \/local_pool_status/,
+    fix: /path: \/local_pool_status/,
     at: (b) => cluster(b, 'remote_pool'),
   },
   {
@@ -208,7 +208,7 @@ const CASES: readonly Case[] = [
       delete tree(cluster(b, 'remote_pool'), 'health_checks', 0, 'http_health_check').request_headers_to_add,
     finds: ['health check: wrong'],
     says: /has no x-site-hop: while west drains, its sessions would leave it/,
-    mend: /key: x-site-hop/,
+    fix: /key: x-site-hop/,
     at: (b) => cluster(b, 'remote_pool'),
   },
   {
@@ -220,7 +220,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['health check: wrong'],
     says: /takes a 503 for less than "down"/,
-    mend: /health_checks:/,
+    fix: /health_checks:/,
     at: (b) => cluster(b, 'remote_pool'),
   },
   {
@@ -228,7 +228,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete tree(cluster(b, 'remote_pool'), 'health_checks', 0).no_traffic_interval,
     finds: ['health check: warn'],
     says: /^remote_pool without traffic is checked only every 60 s/,
-    mend: /no_traffic_interval: 1s/,
+    fix: /no_traffic_interval: 1s/,
     at: (b) => tree(cluster(b, 'remote_pool'), 'health_checks', 0),
   },
   ...['local_pool', 'remote_pool', 'site_persistence'].map(
@@ -237,7 +237,7 @@ const CASES: readonly Case[] = [
       bootstrap: (b) => delete tree(cluster(b, name), 'common_lb_config').healthy_panic_threshold,
       finds: ['panic threshold: wrong'],
       says: new RegExp(`^${name}: 50 %`),
-      mend: /common_lb_config:\n {2}healthy_panic_threshold:\n {4}value: 0/,
+      fix: /common_lb_config:\n {2}healthy_panic_threshold:\n {4}value: 0/,
       at: (b) => cluster(b, name),
     }),
   ),
@@ -248,7 +248,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['panic threshold: wrong', 'panic threshold: wrong', 'panic threshold: wrong'],
     says: /^local_pool: the runtime key upstream\.healthy_panic_threshold is 30/,
-    mend: /upstream\.healthy_panic_threshold: 0/,
+    fix: /upstream\.healthy_panic_threshold: 0/,
     at: (b) => tree(b, 'layered_runtime', 'layers', 0, 'static_layer'),
   },
   {
@@ -256,7 +256,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete tree(cluster(b, 'local_pool'), 'common_lb_config').update_merge_window,
     finds: ['update merge: warn'],
     says: /^local_pool tells its workers of a second change up to 1 s late/,
-    mend: /update_merge_window: 0s/,
+    fix: /update_merge_window: 0s/,
     at: (b) => cluster(b, 'local_pool'),
   },
   ...['local_pool', 'remote_pool', 'remote_pool_or_local'].map(
@@ -265,7 +265,7 @@ const CASES: readonly Case[] = [
       bootstrap: (b) => delete cluster(b, name).circuit_breakers,
       finds: ['retry limit: wrong'],
       says: new RegExp(`^${name}: 3 at a time \\(Envoy's default\\)`),
-      mend: /circuit_breakers:[\s\S]*max_retries: 1000000/,
+      fix: /circuit_breakers:[\s\S]*max_retries: 1000000/,
       at: (b) => cluster(b, name),
     }),
   ),
@@ -276,7 +276,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['retry limit: warn'],
     says: /^local_pool: a retry budget of 20 %/,
-    mend: /max_retries/,
+    fix: /max_retries/,
     at: (b) => cluster(b, 'local_pool'),
   },
   // Sidecars
@@ -285,7 +285,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete cluster(b, 'site_persistence').circuit_breakers,
     finds: ['circuit breaker: wrong'],
     says: /max_requests 1024, max_pending_requests 1024, max_retries 3/,
-    mend: /max_requests: 1000000/,
+    fix: /max_requests: 1000000/,
     at: (b) => cluster(b, 'site_persistence'),
   },
   {
@@ -302,7 +302,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete cluster(b, 'site_persistence').health_checks,
     finds: ['health check: wrong'],
     says: /^site_persistence has no health check: a sidecar that hangs/,
-    mend: /grpc_health_check:\n\s+service_name: envoy\.service\.ext_proc\.v3\.ExternalProcessor/,
+    fix: /grpc_health_check:\n\s+service_name: envoy\.service\.ext_proc\.v3\.ExternalProcessor/,
     at: (b) => cluster(b, 'site_persistence'),
   },
   {
@@ -314,7 +314,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['health check: wrong'],
     says: /is not checked by gRPC/,
-    mend: /grpc_health_check/,
+    fix: /grpc_health_check/,
     at: (b) => cluster(b, 'site_persistence'),
   },
   {
@@ -334,7 +334,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['HTTP/2: wrong', 'health check: wrong'],
     says: /does not speak HTTP\/2/,
-    mend: /http2_protocol_options:\n *max_concurrent_streams: 100/,
+    fix: /http2_protocol_options:\n *max_concurrent_streams: 100/,
   },
   {
     name: 'the idlest sidecar gets the request',
@@ -343,7 +343,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['load balancing: warn'],
     says: /LEAST_REQUEST: a sidecar that just died has the fewest requests/,
-    mend: /lb_policy: ROUND_ROBIN/,
+    fix: /lb_policy: ROUND_ROBIN/,
     at: (b) => cluster(b, 'site_persistence'),
   },
   {
@@ -351,7 +351,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => list(cluster(b, 'site_persistence'), 'load_assignment', 'endpoints', 0, 'lb_endpoints').pop(),
     finds: ['cluster: warn'],
     says: /not to 127\.0\.0\.1:\d+ of envoy\.sidecars$/,
-    mend: /lb_endpoints/,
+    fix: /lb_endpoints/,
     at: (b) => cluster(b, 'site_persistence'),
   },
   {
@@ -363,7 +363,7 @@ const CASES: readonly Case[] = [
     finds: ['answering: wrong', 'cluster: wrong', 'decisions skipped: warn'],
     meanwhile: (edge) => ask(edge, 10),
     says: /^no sidecar answers, so no request is decided/,
-    mend: /site-persistence serve/,
+    fix: /site-persistence serve/,
   },
   // The filter
   {
@@ -371,7 +371,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => remove(filters(b), 'envoy.filters.http.ext_proc'),
     finds: ['present: wrong'],
     says: /^no listener has an ext_proc filter that asks 127\.0\.0\.1:\d+, 127\.0\.0\.1:\d+$/,
-    mend: /- name: envoy\.filters\.http\.ext_proc/,
+    fix: /- name: envoy\.filters\.http\.ext_proc/,
     at: filters,
     besides: ['*'],
   },
@@ -382,7 +382,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['present: wrong'],
     says: /switched off \(disabled: true\)/,
-    mend: /disabled: false/,
+    fix: /disabled: false/,
     at: (b) => filter(b, 'ext_proc'),
   },
   ...['health_check', 'stateful_session'].map(
@@ -395,7 +395,7 @@ const CASES: readonly Case[] = [
       },
       finds: ['order: wrong'],
       says: new RegExp(`comes after envoy\\.filters\\.http\\.${name}, which must see its decision`),
-      mend: /http_filters:\n {2}- name: envoy\.filters\.http\.ext_proc\n/,
+      fix: /http_filters:\n {2}- name: envoy\.filters\.http\.ext_proc\n/,
     }),
   ),
   {
@@ -403,7 +403,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete manager(b).early_header_mutation_extensions,
     finds: ['own pool header: wrong'],
     says: /^a client's own x-site-pool is not removed/,
-    mend: /- remove: x-site-pool/,
+    fix: /- remove: x-site-pool/,
     at: manager,
   },
   {
@@ -423,7 +423,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['processing mode: wrong'],
     says: /request_header_mode is SKIP/,
-    mend: /request_header_mode: SEND/,
+    fix: /request_header_mode: SEND/,
     at: extProc,
   },
   {
@@ -431,7 +431,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).processing_mode,
     finds: ['processing mode: warn'],
     says: /response_header_mode is not SKIP, so SEND/,
-    mend: /response_header_mode: SKIP/,
+    fix: /response_header_mode: SKIP/,
     at: extProc,
   },
   {
@@ -444,7 +444,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['processing mode: wrong', 'processing mode: warn'],
     says: /request_body_mode is BUFFERED/,
-    mend: /request_body_mode: NONE/,
+    fix: /request_body_mode: NONE/,
     at: extProc,
   },
   {
@@ -452,7 +452,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).allow_mode_override,
     finds: ['mode override: wrong'],
     says: /the sidecar can expire no cookie, and sessions bounce/,
-    mend: /allow_mode_override: true/,
+    fix: /allow_mode_override: true/,
     at: extProc,
   },
   {
@@ -462,7 +462,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['mode override: wrong'],
     says: /allowed_override_modes does not let the sidecar ask/,
-    mend: /response_header_mode: SEND/,
+    fix: /response_header_mode: SEND/,
     at: extProc,
   },
   {
@@ -474,7 +474,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['answers: wrong', 'failure mode: wrong'],
     says: /observability_mode: Envoy asks, and does not wait/,
-    mend: /observability_mode: false/,
+    fix: /observability_mode: false/,
   },
   {
     name: 'the sidecar may not answer itself',
@@ -483,7 +483,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['answers: wrong'],
     says: /the status URI is not answered, and no request is refused/,
-    mend: /disable_immediate_response: false/,
+    fix: /disable_immediate_response: false/,
     at: extProc,
   },
   {
@@ -503,7 +503,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['route cache: wrong'],
     says: /^route_cache_action is RETAIN/,
-    mend: /route_cache_action: DEFAULT/,
+    fix: /route_cache_action: DEFAULT/,
     at: extProc,
   },
   {
@@ -511,7 +511,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).failure_mode_allow,
     finds: ['failure mode: wrong'],
     says: /without a sidecar every request fails/,
-    mend: /failure_mode_allow: true/,
+    fix: /failure_mode_allow: true/,
     at: extProc,
   },
   {
@@ -519,7 +519,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).message_timeout,
     finds: ['message timeout: warn'],
     says: /^200 ms: in a burst/,
-    mend: /message_timeout: 1s/,
+    fix: /message_timeout: 1s/,
     at: extProc,
   },
   {
@@ -536,7 +536,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete tree(extProc(b), 'grpc_service').retry_policy,
     finds: ['retries: wrong'],
     says: /^grpc_service has no retry_policy: /,
-    mend: /grpc_service:\n {2}retry_policy:\n {4}retry_on: connect-failure/,
+    fix: /grpc_service:\n {2}retry_policy:\n {4}retry_on: connect-failure/,
     at: extProc,
   },
   {
@@ -577,7 +577,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['headers sent: wrong'],
     says: /keeps back what the sidecar reads: cookie$/,
-    mend: /exact: cookie/,
+    fix: /exact: cookie/,
     at: extProc,
   },
   {
@@ -593,7 +593,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).forward_rules,
     finds: ['headers sent: warn'],
     says: /Authorization too/,
-    mend: /allowed_headers/,
+    fix: /allowed_headers/,
     at: extProc,
   },
   {
@@ -604,7 +604,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['header limits: warn'],
     says: /^100 headers, 60 KiB: a request near that is answered 500/,
-    mend: /max_headers_count: 400/,
+    fix: /max_headers_count: 400/,
     at: manager,
   },
   {
@@ -612,7 +612,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete extProc(b).metadata_options,
     finds: ['metadata: warn'],
     says: /site_persistence is not received/,
-    mend: /untyped:\n\s+- site_persistence/,
+    fix: /untyped:\n\s+- site_persistence/,
     at: extProc,
   },
   {
@@ -641,7 +641,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness: wrong', 'stickiness off: unchecked'],
     says: /no stateful_session filter/,
-    mend: /name: KVAAVROI/,
+    fix: /name: KVAAVROI/,
   },
   {
     name: 'the cookie has another name',
@@ -650,7 +650,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness: wrong'],
     says: /^the cookie is not the config's KVAAVROI: its name is JSESSIONID, not KVAAVROI$/,
-    mend: /name: KVAAVROI/,
+    fix: /name: KVAAVROI/,
     at: (b) => filter(b, 'stateful_session'),
   },
   {
@@ -660,7 +660,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness: wrong'],
     says: /path is \/app, not \/, ttl is 60s, not 3600s, secure is set, not unset, samesite is not set, not lax$/,
-    mend: /ttl: 3600s[\s\S]*name: SameSite/,
+    fix: /ttl: 3600s[\s\S]*name: SameSite/,
     at: (b) => filter(b, 'stateful_session'),
   },
   {
@@ -713,7 +713,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness: wrong'],
     says: /^strict: /,
-    mend: /strict: false/,
+    fix: /strict: false/,
     at: (b) => filter(b, 'stateful_session'),
   },
   {
@@ -721,14 +721,14 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => remove(filters(b), 'envoy.filters.http.health_check'),
     finds: ['status URI: warn'],
     says: /there is no health_check filter/,
-    mend: /cluster_min_healthy_percentages/,
+    fix: /cluster_min_healthy_percentages/,
   },
   {
     name: 'the status URI is always 200 without a sidecar',
     bootstrap: (b) => delete tree(filter(b, 'health_check'), 'typed_config').cluster_min_healthy_percentages,
     finds: ['status URI: warn'],
     says: /is answered 200, however local_pool is/,
-    mend: /cluster_min_healthy_percentages:\n {2}local_pool:/,
+    fix: /cluster_min_healthy_percentages:\n {2}local_pool:/,
     at: (b) => tree(filter(b, 'health_check'), 'typed_config'),
   },
   // Routes
@@ -737,7 +737,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => remove(routes(b), 'decided_remote_pool'),
     finds: ['decided: wrong'],
     says: /^decided for remote_pool: route "undecided_local" sends \/ of virtual host application to local_pool$/,
-    mend: /name: decided_remote_pool[\s\S]*exact: remote_pool/,
+    fix: /name: decided_remote_pool[\s\S]*exact: remote_pool/,
     at: routes,
   },
   {
@@ -747,7 +747,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['decided: wrong'],
     says: /^decided for local_pool: route "undecided_remote_pool" sends/,
-    mend: /name: decided_local/,
+    fix: /name: decided_local/,
     besides: ['hop header of retries'],
   },
   {
@@ -764,7 +764,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => routes(b).unshift({ name: 'api', match: { prefix: '/api' }, route: { cluster: 'local_pool' } }),
     finds: ['decided: wrong', 'undecided: warn', 'retries: warn'],
     says: /^decided for remote_pool: route "api" sends \/api of virtual host application to local_pool$/,
-    mend: /decided_remote_pool/,
+    fix: /decided_remote_pool/,
     besides: ['undecided', 'retries'],
   },
   {
@@ -772,7 +772,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => remove(routes(b), 'decided_forwarded'),
     finds: ['forwarded: wrong'],
     says: /^with x-site-hop, route "decided_local" may send a retry on to remote_pool: it could go round$/,
-    mend: /name: decided_forwarded/,
+    fix: /name: decided_forwarded/,
     at: routes,
   },
   {
@@ -783,28 +783,28 @@ const CASES: readonly Case[] = [
     },
     finds: ['forwarded: wrong'],
     says: /^with x-site-hop, local_pool: route "undecided_remote_pool" sends/,
-    mend: /name: undecided_forwarded/,
+    fix: /name: undecided_forwarded/,
   },
   {
     name: 'without a sidecar the cookie is not looked at',
     bootstrap: (b) => remove(routes(b), 'undecided_remote_pool'),
     finds: ['undecided: warn'],
     says: /^without a sidecar, remote_pool: route "undecided_local" sends/,
-    mend: /DDVHSLLQ/,
+    fix: /DDVHSLLQ/,
   },
   {
     name: 'without a sidecar there is no route',
     bootstrap: (b) => remove(routes(b), 'undecided_local'),
     finds: ['undecided: wrong'],
     says: /^without a sidecar, local_pool: no route takes \/ of virtual host application$/,
-    mend: /name: undecided_local/,
+    fix: /name: undecided_local/,
   },
   {
     name: 'no hop header on the way to the other site',
     bootstrap: (b) => delete route(b, 'decided_remote_pool').request_headers_to_add,
     finds: ['hop header: wrong'],
     says: /^route "decided_remote_pool" adds no x-site-hop/,
-    mend: /key: x-site-hop\n\s+value: east/,
+    fix: /key: x-site-hop\n\s+value: east/,
     at: (b) => route(b, 'decided_remote_pool'),
   },
   {
@@ -821,7 +821,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete cluster(b, 'remote_pool').typed_extension_protocol_options,
     finds: ['hop header of retries: wrong'],
     says: /^a retry from the local pool goes to remote_pool without x-site-hop/,
-    mend: /header_mutation/,
+    fix: /header_mutation/,
     at: (b) => cluster(b, 'remote_pool'),
   },
   {
@@ -829,7 +829,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete route(b, 'decided_remote_pool').typed_per_filter_config,
     finds: ['stickiness off: wrong'],
     says: /^route "decided_remote_pool" gives clients of another site this site's cookie$/,
-    mend: /StatefulSessionPerRoute\n\s+disabled: true/,
+    fix: /StatefulSessionPerRoute\n\s+disabled: true/,
     at: (b) => route(b, 'decided_remote_pool'),
   },
   {
@@ -844,7 +844,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness off: wrong'],
     says: /FilterConfig does not switch stateful_session off/,
-    mend: /StatefulSessionPerRoute/,
+    fix: /StatefulSessionPerRoute/,
     at: (b) => route(b, 'decided_remote_pool'),
   },
   {
@@ -854,7 +854,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['stickiness off: wrong', 'stickiness off: wrong'],
     says: /its config is for a filter envoy\.filters\.http\.stateful_session, and the filter is called sticky$/,
-    mend: /^typed_per_filter_config:\n {2}sticky:/,
+    fix: /^typed_per_filter_config:\n {2}sticky:/,
   },
   {
     name: 'what the other site refuses is not tried here',
@@ -864,7 +864,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['retry on refusal: wrong'],
     says: /^route "decided_remote_pool" does not retry what the other site refuses \(x-site-refused\)/,
-    mend: /retriable_headers:\n\s+- name: x-site-refused/,
+    fix: /retriable_headers:\n\s+- name: x-site-refused/,
     at: (b) => tree(route(b, 'decided_remote_pool'), 'route'),
   },
   {
@@ -872,7 +872,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => leadTo(route(b, 'decided_remote_pool'), 'remote_pool_or_local'),
     finds: ['retry on refusal: wrong'],
     says: /has no retry_priority/,
-    mend: /previous_priorities/,
+    fix: /previous_priorities/,
     at: (b) => tree(route(b, 'decided_remote_pool'), 'route', 'retry_policy'),
   },
   {
@@ -884,14 +884,14 @@ const CASES: readonly Case[] = [
     },
     finds: ['retry on refusal: warn', 'retry on refusal: warn'],
     says: /has nowhere to go where the other site is down or refuses$/,
-    mend: /name: remote_pool_or_local/,
+    fix: /name: remote_pool_or_local/,
   },
   {
     name: 'a local route without retries',
     bootstrap: (b) => delete tree(route(b, 'undecided_local'), 'route').retry_policy,
     finds: ['retries: warn'],
     says: /^route "undecided_local" does not retry on connect-failure, refused-stream, reset-before-request/,
-    mend: /retry_policy:\n {2}retry_on: connect-failure/,
+    fix: /retry_policy:\n {2}retry_on: connect-failure/,
     at: (b) => tree(route(b, 'undecided_local'), 'route'),
   },
   {
@@ -901,7 +901,7 @@ const CASES: readonly Case[] = [
         'connect-failure,refused-stream,reset-before-request,5xx';
     },
     finds: ['retries: warn'],
-    says: /retries on 5xx: a request that a server has seen may be done twice$/,
+    says: /retries on 5xx: a request that a server has seen may be sent twice$/,
     at: (b) => tree(route(b, 'undecided_local'), 'route'),
   },
   // Envoy's own answers
@@ -910,7 +910,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete manager(b).local_reply_config,
     finds: ['refusal: wrong'],
     says: /^Envoy's own 503 has no x-site-refused/,
-    mend: /- UH\n\s+- UF[\s\S]*key: x-site-refused/,
+    fix: /- UH\n\s+- UF[\s\S]*key: x-site-refused/,
     at: manager,
   },
   {
@@ -929,7 +929,7 @@ const CASES: readonly Case[] = [
         'flags',
       ).push('UT'),
     finds: ['refusal: wrong'],
-    says: /is on answers with the flag UT: what a server has seen may be done twice$/,
+    says: /is on answers with the flag UT: a request that a server has seen may be sent twice$/,
     at: manager,
   },
   {
@@ -970,7 +970,7 @@ const CASES: readonly Case[] = [
     },
     finds: ["the servers' own: warn"],
     says: /gets the request again/,
-    mend: /remove: x-site-refused/,
+    fix: /remove: x-site-refused/,
     at: (b) => cluster(b, 'local_pool'),
   },
   // The fast path
@@ -981,7 +981,7 @@ const CASES: readonly Case[] = [
     },
     finds: ['key: wrong'],
     says: /^site_persistence\.fast_path is 100, though envoy\.fast_path is false/,
-    mend: /^curl -X POST "http:\/\/127\.0\.0\.1:\d+\/runtime_modify\?site_persistence\.fast_path=0"$/,
+    fix: /^curl -X POST "http:\/\/127\.0\.0\.1:\d+\/runtime_modify\?site_persistence\.fast_path=0"$/,
   },
   {
     name: 'a route of the fast path is left over',
@@ -989,7 +989,7 @@ const CASES: readonly Case[] = [
     config: {},
     finds: ['route: warn'],
     says: /^route "fast_local" reads site_persistence\.fast_path, though envoy\.fast_path is false$/,
-    mend: /fast_path: true/,
+    fix: /fast_path: true/,
   },
   {
     name: 'the key of the fast path cannot be set',
@@ -997,7 +997,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => list(b, 'layered_runtime', 'layers').pop(),
     finds: ['key: wrong'],
     says: /layered_runtime has no admin_layer$/,
-    mend: /admin_layer: \{\}/,
+    fix: /admin_layer: \{\}/,
   },
   {
     name: 'no route for the fast path',
@@ -1005,7 +1005,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => remove(routes(b), 'fast_local'),
     finds: ['route: wrong'],
     says: /^no route reads site_persistence\.fast_path/,
-    mend: /runtime_key: site_persistence\.fast_path/,
+    fix: /runtime_key: site_persistence\.fast_path/,
     at: routes,
   },
   {
@@ -1014,7 +1014,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete route(b, 'fast_local').typed_per_filter_config,
     finds: ['route: wrong'],
     says: /^route "fast_local" does not switch envoy\.filters\.http\.ext_proc off/,
-    mend: /FilterConfig\n\s+disabled: true/,
+    fix: /FilterConfig\n\s+disabled: true/,
     at: (b) => route(b, 'fast_local'),
   },
   {
@@ -1032,7 +1032,7 @@ const CASES: readonly Case[] = [
     bootstrap: (b) => delete tree(route(b, 'fast_local'), 'match').headers,
     finds: ['route: wrong'],
     says: /with x-site-hop, with the cookie of west, for the status URI, for the status URI, escaped$/,
-    mend: /invert_match: true/,
+    fix: /invert_match: true/,
     at: (b) => {
       remove(routes(b), 'fast_local');
       return routes(b);
@@ -1065,7 +1065,7 @@ describe('on Envoy 1.40, broken in one way:', () => {
   afterAll(async () => await site?.close());
 
   test.each(CASES.map((each) => [each.name, each] as const))('%s', async (_, each) => {
-    const { finds, says, mend, at, besides = [], name: __, ...changes } = each;
+    const { finds, says, fix, at, besides = [], name: __, ...changes } = each;
     const { code, findings } = await site.examine(changes);
     const isBesides = (line: string) =>
       (besides.includes('*') || besides.includes(line.replace(/: \w+$/, ''))) && !finds.includes(line);
@@ -1075,20 +1075,20 @@ describe('on Envoy 1.40, broken in one way:', () => {
     const candidates = findings.filter((finding) => finding.check === check && finding.mark === mark);
     expect(candidates.map(({ text }) => text)).toContainEqual(expect.stringMatching(says));
     const finding = candidates.find(({ text }) => says.test(text));
-    if (mend !== undefined) expect(finding?.mend?.lines).toMatch(mend);
+    if (fix !== undefined) expect(finding?.fix?.lines).toMatch(fix);
     expect(code).toBe(findings.some((other) => other.mark === 'wrong') ? 1 : 0);
     if (at === undefined) return;
 
-    const lines: unknown = parse(finding?.mend?.lines ?? '');
+    const lines: unknown = parse(finding?.fix?.lines ?? '');
     const { bootstrap: change, ...others } = changes;
-    const mended = await outcome(site, {
+    const fixed = await outcome(site, {
       ...others,
       bootstrap: (bootstrap: Tree, ports: Ports) => {
         change?.(bootstrap, ports);
         paste(at(bootstrap), lines);
       },
     });
-    expect(mended).toEqual(ALL_WELL);
+    expect(fixed).toEqual(ALL_WELL);
   });
 
   test('filters in another order: the order that is printed is right', async () => {
@@ -1100,7 +1100,7 @@ describe('on Envoy 1.40, broken in one way:', () => {
     };
     const { findings } = await site.examine({ bootstrap: (b) => reorder(b, names) });
     expect(troubles(findings)).toEqual(['order: wrong']);
-    const lines: unknown = parse(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines ?? '');
+    const lines: unknown = parse(findings.find(({ mark }) => mark === 'wrong')?.fix?.lines ?? '');
     const right = list(lines, 'http_filters').map((item) => String(tree(item).name));
     expect(await outcome(site, { bootstrap: (b) => reorder(b, right) })).toEqual(ALL_WELL);
   });
@@ -1142,7 +1142,7 @@ describe('on Envoy 1.40, broken in one way:', () => {
     expect(code).toBe(0);
     const bad = findings.filter(({ mark }) => mark !== 'ok').map(({ text }) => text.replace(/unnamed_cert_\w+/, 'it'));
     expect(new Set(bad.map((text) => text.replace(/\d{5}/, 'PORT')))).toEqual(
-      new Set([expect.stringMatching(/^it of listener 127\.0\.0\.1_PORT ends on \d{4}-\d\d-\d\d$/)]),
+      new Set([expect.stringMatching(/^it of listener 127\.0\.0\.1_PORT expires on \d{4}-\d\d-\d\d$/)]),
     );
     expect(bad).toHaveLength(2);
   });
@@ -1198,7 +1198,7 @@ describe('on Envoy 1.40, broken in one way:', () => {
     expect(findings.filter(({ mark }) => mark === 'wrong').map(({ text }) => text)).toEqual([
       'GET /config_dump was answered 403: most of what follows cannot be checked',
     ]);
-    expect(findings.find(({ mark }) => mark === 'wrong')?.mend?.lines).toBe(
+    expect(findings.find(({ mark }) => mark === 'wrong')?.fix?.lines).toBe(
       'allow_paths:\n  - safe_regex:\n      regex: /config_dump(\\?.*)?',
     );
   });
@@ -1220,7 +1220,7 @@ describe.each(['1.36.4', '1.38.3', '1.40.0'])('on Envoy %s', (release) => {
     expect(await outcome(site, { rendered: { envoy: { fast_path } }, meanwhile })).toEqual(ALL_WELL);
   });
 
-  test('for people: a line for each finding, and the lines of the mends below', async () => {
+  test('for people: a line for each finding, and the lines of the fixes below', async () => {
     const text = await site.print({ bootstrap: (b) => delete extProc(b).failure_mode_allow });
     expect(text).toContain(
       `site east, Envoy ${release} at http://127.0.0.1:${site.ports.admin}\n\nEnvoy\n  ok     admin`,
@@ -1228,7 +1228,7 @@ describe.each(['1.36.4', '1.38.3', '1.40.0'])('on Envoy %s', (release) => {
     expect(text).toMatch(
       /\n {2}WRONG {2}failure mode +failure_mode_allow is not set: .*\n {9}in typed_config of the ext_proc filter:\n {11}failure_mode_allow: true\n/,
     );
-    expect(text).toMatch(/\n\n\d+ ok, 0 to be warned of, 1 wrong\n$/);
+    expect(text).toMatch(/\n\n\d+ ok, 0 warn, 1 wrong\n$/);
   });
 });
 
@@ -1244,7 +1244,7 @@ test.each([
       },
     });
     expect(troubles(findings)).toEqual([`graceful close: ${mark}`]);
-    expect(findings.find((finding) => finding.mark === mark)?.mend?.lines).toBe(`${FLAG}: false`);
+    expect(findings.find((finding) => finding.mark === mark)?.fix?.lines).toBe(`${FLAG}: false`);
   } finally {
     await site.close();
   }

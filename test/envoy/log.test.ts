@@ -15,7 +15,7 @@ test('a sidecar that hung says that its Envoy has gone and come, and nothing of 
   const sidecar = east.sidecar();
   const healthy = () => east.stat('cluster.site_persistence.membership_healthy');
   const said = (what: string) => sidecar.lines.filter((line) => line.includes(what)).length;
-  const came = said('an Envoy has connected: 127.0.0.1:');
+  const came = said('Envoy connected: 127.0.0.1:');
   expect(came).toBeGreaterThan(0);
   // Its health checks are requests, too, for a decision that Envoy would give up.
   lab.west.envoy?.signal('SIGSTOP');
@@ -31,7 +31,7 @@ test('a sidecar that hung says that its Envoy has gone and come, and nothing of 
   await waitUntil(
     async () => {
       await client.request(east.url);
-      return said('an Envoy has connected: ') > came && said('an Envoy has gone: 127.0.0.1:') > 0;
+      return said('Envoy connected: ') > came && said('Envoy disconnected: 127.0.0.1:') > 0;
     },
     { what: 'the log to say that Envoy has come again' },
   );
@@ -54,7 +54,7 @@ test('the log names the Envoy that asks, and at debug its id of each request', a
   );
   client.close();
   const { lines } = east.sidecar();
-  expect(lines.filter((line) => line.includes('an Envoy has connected: 127.0.0.1:')).length).toBeGreaterThan(0);
+  expect(lines.filter((line) => line.includes('Envoy connected: 127.0.0.1:')).length).toBeGreaterThan(0);
   const id = /"request_id":"asked-by-a-test"/;
   await waitUntil(() => east.envoy?.lines.some((line) => id.test(line)) === true, { what: "Envoy's line of it" });
 });

@@ -63,13 +63,13 @@ test("an Envoy that starts later gets the sidecar's new certificate", async () =
   await expectDecisions();
 });
 
-test('an Envoy whose certificate is of another CA decides by itself, the sidecar says why, and a right one mends it', async () => {
+test('an Envoy whose certificate is of another CA decides by itself, the sidecar says why, and a right one fixes it', async () => {
   const other = await TestCa.create(directory, 'other-ca');
   await replaceCertificate(await other.issue('stranger'), envoy);
   // A connection that is there stays.
   await lab.east.sidecar().stop();
   await lab.east.startSidecar();
-  const refusal = /"listen: a connection was refused: its certificate is not taken/;
+  const refusal = /"listen: a connection was rejected: its certificate is not taken/;
   await waitUntil(() => lab.east.sidecar().lines.some((line) => refusal.test(line)), { what: 'the refusal' });
   const healthy = async () => await lab.east.stat('cluster.site_persistence.membership_healthy');
   await waitUntil(async () => (await healthy()) === 0, { what: "Envoy's health check to fail" });

@@ -416,7 +416,7 @@ describe('each phase is answered once', () => {
     // Nothing is said by this side: the sidecar ends the call.
     expect((await call.ended).code).toBe(status.OK);
     expect(call.replies.map((reply) => reply.phase)).toEqual(phases);
-    expect(log.matching(/not of Envoy/)).toEqual([]);
+    expect(log.matching(/not from Envoy/)).toEqual([]);
   });
 
   test.each<[string, object[], string[]]>([
@@ -458,7 +458,7 @@ describe('what is not of Envoy', () => {
       expect([what, (await call.ended).code, call.replies]).toEqual([what, status.OK, []]);
     }
     expect(new Set((await Promise.all(served)).map(summary))).toEqual(new Set(['forward, owner west, remote_pool']));
-    expect(log.matching(/not of Envoy/)).toHaveLength(1);
+    expect(log.matching(/not from Envoy/)).toHaveLength(1);
   });
 
   test('ends a call that waited for the response headers', async () => {

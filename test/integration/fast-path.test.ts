@@ -19,9 +19,9 @@ afterEach(async () => {
   await admin.close();
 });
 
-function create(isRight: () => boolean, isEnabled = true): FastPath {
+function create(shouldEnable: () => boolean, isEnabled = true): FastPath {
   const logger = pino({ base: null }, { write: (line: string) => void log.push(JSON.parse(line).msg) });
-  const fastPath = createFastPath({ admin: admin.address, isEnabled, isRight, changes: new ChangeLog(logger) });
+  const fastPath = createFastPath({ admin: admin.address, isEnabled, shouldEnable, changes: new ChangeLog(logger) });
   opened.push(fastPath);
   return fastPath;
 }
@@ -31,11 +31,11 @@ const writes = () => admin.requests.filter((path) => path.startsWith('/runtime_m
 
 describe('the key of the fast path', () => {
   test('is set and taken away as health has it, and each is said once', async () => {
-    let isRight = true;
-    const fastPath = create(() => isRight);
+    let shouldEnable = true;
+    const fastPath = create(() => shouldEnable);
     for (let count = 0; count < 3; count++) await fastPath.update();
     expect([keyNow(), fastPath.state, writes().length]).toEqual(['100', 'on', 1]);
-    isRight = false;
+    shouldEnable = false;
     for (let count = 0; count < 3; count++) await fastPath.update();
     expect([keyNow(), fastPath.state, writes().length]).toEqual(['0', 'off', 2]);
     expect(log).toEqual([
@@ -45,10 +45,10 @@ describe('the key of the fast path', () => {
   });
 
   test('is taken away without being asked for first', async () => {
-    let isRight = true;
-    const fastPath = create(() => isRight);
+    let shouldEnable = true;
+    const fastPath = create(() => shouldEnable);
     await fastPath.update();
-    isRight = false;
+    shouldEnable = false;
     const before = admin.requests.length;
     await fastPath.update();
     expect(admin.requests.slice(before)).toEqual([`/runtime_modify?${FAST_PATH_KEY}=0`]);
@@ -68,10 +68,10 @@ describe('the key of the fast path', () => {
   });
 
   test('follows a change that comes while Envoy is being asked', async () => {
-    let isRight = true;
-    const fastPath = create(() => isRight);
+    let shouldEnable = true;
+    const fastPath = create(() => shouldEnable);
     const first = fastPath.update();
-    isRight = false;
+    shouldEnable = false;
     await Promise.all([first, fastPath.update()]);
     expect(keyNow() ?? '0').toBe('0');
   });
@@ -79,10 +79,10 @@ describe('the key of the fast path', () => {
   test.each(['closing', 'truncated', 'html', 'wrong status'] as const)(
     'is taken away as soon as Envoy takes it, when it answered first like this: %s',
     async (mood) => {
-      let isRight = true;
-      const fastPath = create(() => isRight);
+      let shouldEnable = true;
+      const fastPath = create(() => shouldEnable);
       await fastPath.update();
-      isRight = false;
+      shouldEnable = false;
       admin.mood = mood;
       for (let count = 0; count < 3; count++) await fastPath.update();
       expect(keyNow()).toBe('100');

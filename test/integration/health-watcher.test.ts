@@ -383,7 +383,7 @@ describe('health is unknown', () => {
     await waitUntil(() => log.matching(/health is unknown/).length > 0, { what: 'the log to say so' });
     await admin.waitForRequests(2);
     expect(log.matching(/health is unknown/)).toEqual([
-      "error health is unknown: no good answer from Envoy for 400 ms; Envoy's fallback routes decide until there is",
+      "error health is unknown: no good answer from Envoy for 400 ms; until then Envoy's fallback routes decide",
     ]);
     // What was last seen can still be looked at.
     expect(localPool(watcher).servers).toBe('2/2');

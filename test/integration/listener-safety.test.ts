@@ -69,8 +69,8 @@ describe('a listener that others can reach without a certificate', () => {
     const [listen, ops] = await freePorts(2);
     const exposed = { listen: `0.0.0.0:${listen}`, ops_listen: `0.0.0.0:${ops}`, insecure: true };
     expect((await startEast(exposed)).matching(/insecure/)).toEqual([
-      expect.stringContaining(`warn insecure: listen 0.0.0.0:${listen} is not loopback and has no TLS: whoever`),
-      expect.stringContaining(`warn insecure: ops_listen 0.0.0.0:${ops} is not loopback and has no TLS: whoever`),
+      expect.stringContaining(`warn insecure: listen 0.0.0.0:${listen} is not loopback and has no TLS: every client`),
+      expect.stringContaining(`warn insecure: ops_listen 0.0.0.0:${ops} is not loopback and has no TLS: every client`),
     ]);
   });
 
@@ -79,8 +79,13 @@ describe('a listener that others can reach without a certificate', () => {
   });
 
   test.each([
-    ['--listen', '0.0.0.0:1', {}, 'is not loopback and has no TLS: whoever reaches it can keep it busy'],
-    ['--ops-listen', '0.0.0.0:1', {}, 'is not loopback and has no TLS: whoever reaches it can drain this site'],
+    ['--listen', '0.0.0.0:1', {}, 'is not loopback and has no TLS: every client that reaches it can keep it busy'],
+    [
+      '--ops-listen',
+      '0.0.0.0:1',
+      {},
+      'is not loopback and has no TLS: every client that reaches it can drain this site',
+    ],
     [
       '--listen',
       'unix:/tmp/x.sock',

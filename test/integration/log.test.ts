@@ -35,24 +35,24 @@ describe('a connection of an Envoy', () => {
     const { config, log } = await startEast('info');
     const client = clientOf(config.listen);
     for (let time = 0; time < 7; time++) await client.decide({});
-    const [came] = await untilLogged(log, /an Envoy has connected/);
+    const [came] = await untilLogged(log, /Envoy connected/);
     const peer = String(came?.fields.peer);
-    expect(came).toMatchObject({ level: 'info', message: `an Envoy has connected: ${peer}` });
+    expect(came).toMatchObject({ level: 'info', message: `Envoy connected: ${peer}` });
     expect(peer).toMatch(/^127\.0\.0\.1:\d+$/);
     client.close();
-    const [gone] = await untilLogged(log, /an Envoy has gone/);
+    const [gone] = await untilLogged(log, /Envoy disconnected/);
     expect(gone?.level).toBe('info');
-    expect(gone?.message).toMatch(/^an Envoy has gone: 127\.0\.0\.1:\d+, after \d+(\.\d)? s and 7 streams$/);
+    expect(gone?.message).toMatch(/^Envoy disconnected: 127\.0\.0\.1:\d+, after \d+(\.\d)? s and 7 streams$/);
     expect(gone?.fields).toMatchObject({ peer, streams: 7 });
-    expect(log.matching(/an Envoy has/)).toHaveLength(2);
+    expect(log.matching(/Envoy (dis)?connected/)).toHaveLength(2);
   });
 
   test('has the socket for an address where it comes over one', async () => {
     const listen = `unix:${await temporaryDirectory()}/ext_proc.sock`;
     const { config, log } = await startEast('info', listen);
     await clientOf(config.listen).decide({});
-    await untilLogged(log, /an Envoy has connected/);
-    expect(log.matching(/an Envoy/)).toEqual([`info an Envoy has connected: ${listen}`]);
+    await untilLogged(log, /Envoy connected/);
+    expect(log.matching(/an Envoy/)).toEqual([`info Envoy connected: ${listen}`]);
   });
 
   test('is none where it only asks for health, or for nothing', async () => {
@@ -72,8 +72,8 @@ describe('a connection of an Envoy', () => {
     const asker = clientOf(config.listen);
     await asker.decide({});
     asker.close();
-    await untilLogged(log, /an Envoy has gone/);
-    expect(log.matching(/an Envoy has/)).toHaveLength(2);
+    await untilLogged(log, /Envoy disconnected/);
+    expect(log.matching(/Envoy (dis)?connected/)).toHaveLength(2);
   });
 
   test('that comes and goes without end does not flood the log', async () => {
@@ -83,8 +83,8 @@ describe('a connection of an Envoy', () => {
       await client.decide({});
       client.close();
     }
-    await untilLogged(log, /an Envoy has gone/);
-    expect(log.matching(/an Envoy has/)).toHaveLength(40);
+    await untilLogged(log, /Envoy disconnected/);
+    expect(log.matching(/Envoy (dis)?connected/)).toHaveLength(40);
   });
 });
 

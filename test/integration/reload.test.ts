@@ -76,7 +76,7 @@ class Serving {
     const lines = () => this.log.slice(from).map(({ level, message }) => `${level} ${message}`);
     const ended = () => {
       const ends = lines().filter((line) => line.includes('config reloaded'));
-      const refusals = lines().filter((line) => line.includes('file is refused'));
+      const refusals = lines().filter((line) => line.includes('file rejected'));
       const mistakes = refusals.map((line) => Number(/(\d+) mistake/.exec(line)?.[1]));
       const hasAllMistakes =
         lines().filter((line) => /site\.yaml(:\d+)?: /.test(line)).length === mistakes.reduce((a, b) => a + b, 0);
@@ -125,7 +125,7 @@ describe('SIGHUP', () => {
     await serving.reload({ health: { hold_up: '9s' } });
     expect((await serving.state()).changes.slice(0, 3).map(({ level, message }) => `${level} ${message}`)).toEqual([
       'info config reloaded: nothing changed',
-      'error the config file is refused and the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 mistake',
       expect.stringMatching(/^info config reloaded: .*health\.hold_up changed$/),
     ]);
     const metrics = await (await fetch(`http://${serving.file.ops_listen}/metrics`)).text();
@@ -139,7 +139,7 @@ describe('SIGHUP', () => {
     const { code, stderr } = await runCli(['check', '--config', serving.path]);
     expect(code).toBe(2);
     expect(await serving.reload()).toEqual([
-      'error the config file is refused and the old config stays: 2 mistakes',
+      'error config file rejected, the old config stays: 2 mistakes',
       ...linesOf(stderr).map((line) => `error ${line}`),
     ]);
     expect(stderr).toMatch(/site\.yaml:\d+: on_owner_down: "sometimes" must be one of/);
@@ -153,7 +153,7 @@ describe('SIGHUP', () => {
     const serving = await Serving.start();
     await rename(serving.path, `${serving.path}.away`);
     expect(await serving.reload()).toEqual([
-      'error the config file is refused and the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 mistake',
       `error ${serving.path}: no such file: name the config file with --config FILE`,
     ]);
     expect((await serving.client().decide(west)).decision).toBe('forward');
@@ -223,10 +223,10 @@ describe('SIGHUP', () => {
     });
     expect(lines[0]).toMatch(/^info config reloaded: listen, ops_listen, both_cookies/);
     await serving.serve.waitForLine(
-      new RegExp(`\\bops_listen is now 127.0.0.1:${ops} in the config: that takes a restart`),
+      new RegExp(`\\bops_listen is now 127.0.0.1:${ops} in the config: restart to apply it`),
     );
     expect(serving.log.map(({ level, message }) => `${level} ${message}`)).toContain(
-      `warn listen is now 127.0.0.1:${listen} in the config: that takes a restart, until then it stays ${serving.file.listen}`,
+      `warn listen is now 127.0.0.1:${listen} in the config: restart to apply it, until then it stays ${serving.file.listen}`,
     );
     expect((await serving.client().decide(both)).decision).toBe('local');
     expect((await serving.state()).site).toBe('east');
@@ -472,7 +472,7 @@ describe('serve --watch', () => {
     expect(serving.log.some(({ message }) => message.includes('reloaded'))).toBe(false);
   });
 
-  test('says once what is wrong with a file, and takes the mended one', async () => {
+  test('says once what is wrong with a file, and takes the fixed one', async () => {
     const serving = await Serving.start({}, ['--watch']);
     const from = serving.log.length;
     await serving.write({ bogus: 1 });
@@ -480,7 +480,7 @@ describe('serve --watch', () => {
     await serving.write({ health: { hold_up: '9s' } });
     const lines = await serving.reloads(2, from);
     expect(lines).toEqual([
-      'error the config file is refused and the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 mistake',
       expect.stringMatching(/^error .*site\.yaml:\d+: bogus: unknown key/),
       expect.stringMatching(/^info config reloaded: .*health\.hold_up changed$/),
     ]);

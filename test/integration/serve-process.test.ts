@@ -148,7 +148,7 @@ describe('a stop', () => {
     const { code, tookMs } = await stopWith(serving, 'SIGTERM');
     expect(code).toBe(0);
     expect(tookMs).toBeLessThan(1_500);
-    expect(messages(serving.serve)).not.toContain('calls still running at the end of the stop were cut off');
+    expect(messages(serving.serve)).not.toContain('stop timeout: calls still in flight were reset');
   });
 
   test('is quick where Envoy does not answer', async () => {
@@ -182,7 +182,7 @@ describe('a stop', () => {
     const stop = await stopWith(serving, signal);
     return {
       ...stop,
-      cutOff: messages(serving.serve).includes('calls still running at the end of the stop were cut off'),
+      cutOff: messages(serving.serve).includes('stop timeout: calls still in flight were reset'),
     };
   }
 
@@ -293,7 +293,7 @@ describe('the log', () => {
     await serve.waitForLine(/pool remote_pool/);
     const client = clientOf(listen);
     await client.decide({});
-    await serve.waitForLine(/an Envoy has connected/);
+    await serve.waitForLine(/Envoy connected/);
     const before = [...serve.lines];
     await Promise.all(Array.from({ length: 50 }, () => client.decide({})));
     expect(serve.lines).toEqual(before);

@@ -105,7 +105,7 @@ describe('the ext_proc listener with TLS', () => {
     expect((await before.decide({})).decision).toBe('local');
     expect(await askForDecision(east, await who(east))).toBe('UNAVAILABLE');
     await waitUntil(() => east.log.matching(why).length > 0, { what: 'the refusal to be logged' });
-    expect(east.log.matching(why)[0]).toMatch(/^warn listen: a connection (from \S+ )?was refused: /);
+    expect(east.log.matching(why)[0]).toMatch(/^warn listen: a connection (from \S+ )?was rejected: /);
     expect((await before.decide({})).decision).toBe('local');
   });
 
@@ -227,7 +227,7 @@ describe('certificates that change', () => {
     stream.send(requestHeaders({}));
     expect((await stream.reply(0)).decision).toBe('local');
     expect(east.log.matching(/new certificates/)).toContainEqual(
-      expect.stringMatching(/^info listen_tls: new certificates, good until \d{4}-/),
+      expect.stringMatching(/^info listen_tls: new certificates, valid until \d{4}-/),
     );
     expect(await askOps(east, east.right)).toBe(200);
   });

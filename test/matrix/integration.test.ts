@@ -17,7 +17,7 @@ const OTHERS = NODE_RELEASES.filter((release) => release.split('.')[0] !== proce
 
 test.each(OTHERS)('the gRPC port and the process pass their own tests on Node %s', async (release) => {
   const node = await fetchNode(release);
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', ...FILES];
+  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'integration', ...FILES];
   const run = await promisify(execFile)(node, args, { cwd: ROOT }).catch((error: unknown) => error);
   expect(run, run instanceof Error && 'stdout' in run ? String(run.stdout) : '').not.toBeInstanceOf(Error);
 });

@@ -25,7 +25,7 @@ const reportShape = z.object({
       check: z.string(),
       mark: z.enum(['ok', 'warn', 'wrong', 'unchecked']),
       text: z.string(),
-      mend: z.object({ where: z.string(), lines: z.string() }).nullable(),
+      fix: z.object({ where: z.string(), lines: z.string() }).nullable(),
     }),
   ),
 });

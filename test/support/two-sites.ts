@@ -323,7 +323,8 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
 /** Changes a bootstrap as an object, of which the caller knows the shape. */
 export function patchYaml<Bootstrap>(change: (bootstrap: Bootstrap) => void): (text: string) => string {
   return (text) => {
-    const bootstrap = parse(text) as Bootstrap;
+    // Without references, or a change would be made in several places.
+    const bootstrap = JSON.parse(JSON.stringify(parse(text))) as Bootstrap;
     change(bootstrap);
     return stringify(bootstrap, { aliasDuplicateObjects: false });
   };

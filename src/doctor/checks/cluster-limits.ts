@@ -47,18 +47,18 @@ export function retryLimit({ snapshot, expected, config }: Facts, cluster: strin
   const settings = snapshot.clusters.get(cluster);
   const thresholds = listAt(settings, 'circuit_breakers', 'thresholds')[0];
   const model = expected.cluster(cluster) ?? expected.cluster(config.localPool.cluster);
-  const mend = yaml(`in cluster ${cluster}:`, pick(model, 'circuit_breakers'));
+  const fix = yaml(`in cluster ${cluster}:`, pick(model, 'circuit_breakers'));
   const budget = at(thresholds, 'retry_budget');
   if (budget !== undefined) {
     const percent = numberAt(budget, 'budget_percent', 'value') ?? 20;
     const text = `${cluster}: a retry budget of ${percent} %`;
     return percent >= 100
       ? ok(text)
-      : warn(`${text}: of the requests in flight to a pool that dies, the others are lost`, mend);
+      : warn(`${text}: of the requests in flight to a pool that dies, the others are lost`, fix);
   }
   const limit = limitOf(settings, 'max_retries');
   const retries = limit ?? DEFAULT_RETRIES;
   if (retries >= ENOUGH_RETRIES) return ok(`${cluster}: ${retries} at a time`);
   const text = `${cluster}: ${retries} at a time${limit === undefined ? " (Envoy's default)" : ''}`;
-  return wrong(`${text}: further requests to a pool that dies are lost`, mend);
+  return wrong(`${text}: further requests to a pool that dies are lost`, fix);
 }

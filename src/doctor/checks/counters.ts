@@ -88,11 +88,11 @@ function renewals({ snapshot: { stats } }: Facts): Verdict[] {
     const secret = /^sds\.(.*)\.key_rotation_failed$/.exec(name)?.[1];
     if (secret === undefined || count === 0) continue;
     const text = `Envoy refused ${count} times what it found of ${secret}, and went on with what it had`;
-    const mend = steps(
+    const fix = steps(
       'what to do:',
       '# nothing where certificate and key were renewed one after the other; else see its log',
     );
-    verdicts.push(warn(text, mend));
+    verdicts.push(warn(text, fix));
   }
   return verdicts.length > 0 ? verdicts : [ok('no certificate that came was refused')];
 }

@@ -52,9 +52,9 @@ function version({ snapshot, config }: Facts): Verdict[] {
   const newest = ENVOY_VERSIONS.at(-1);
   if (!ENVOY_VERSIONS.some((known) => known === minor)) {
     if (isOlder(minor, oldest)) {
-      const mend = steps('what to do:', `run Envoy ${oldest} or later, best ${newest}`);
+      const fix = steps('what to do:', `run Envoy ${oldest} or later, best ${newest}`);
       return [
-        wrong(`${snapshot.version} is older than all that this version is made for (${oldest} to ${newest})`, mend),
+        wrong(`${snapshot.version} is older than all that this version is made for (${oldest} to ${newest})`, fix),
       ];
     }
     return [
@@ -63,7 +63,7 @@ function version({ snapshot, config }: Facts): Verdict[] {
   }
   if (minor === rendered) return [ok(`${snapshot.version}, tested, and what envoy.version renders for`)];
   const actual = nearestVersion(snapshot.version, rendered);
-  const mend = yaml('in the site\'s config file, then render again ("site-persistence envoy"):', {
+  const fix = yaml('in the site\'s config file, then render again ("site-persistence envoy"):', {
     envoy: { version: actual },
   });
   const text = `${snapshot.version}, but envoy.version is "${rendered}"`;
@@ -72,8 +72,8 @@ function version({ snapshot, config }: Facts): Verdict[] {
     hasAdminAllowPaths(actual) === hasAdminAllowPaths(rendered) &&
     hasSafeGracefulClose(actual) === hasSafeGracefulClose(rendered);
   return isSameConfig
-    ? [warn(`${text}, for which the same config is rendered`, mend)]
-    : [wrong(`${text}, for which another config is right`, mend)];
+    ? [warn(`${text}, for which the same config is rendered`, fix)]
+    : [wrong(`${text}, for which another config is right`, fix)];
 }
 
 function isOlder(minor: string, oldest: string): boolean {
@@ -97,16 +97,14 @@ function gracefulClose({ snapshot, config, version }: Facts): Verdict[] {
     ];
   }
   if (!isOn) return [ok(`${GRACEFUL_CLOSE_FLAG} is off, which is right before Envoy 1.40`)];
-  const mend = yaml('in the layer of layered_runtime that sets it (or take the line out):', {
+  const fix = yaml('in the layer of layered_runtime that sets it (or take the line out):', {
     [GRACEFUL_CLOSE_FLAG]: false,
   });
   const text = `${GRACEFUL_CLOSE_FLAG} is on: before Envoy 1.40 the code behind it can use memory that was freed`;
-  return [
-    BACKPORTED.includes(version) ? warn(`${text}, unless the release has the backport`, mend) : wrong(text, mend),
-  ];
+  return [BACKPORTED.includes(version) ? warn(`${text}, unless the release has the backport`, fix) : wrong(text, fix)];
 }
 
-/** Later releases of these have the mended code. */
+/** Later releases of these have the fixed code. */
 const BACKPORTED: readonly EnvoyVersion[] = ['1.38', '1.39'];
 
 function staticRuntime(bootstrap: unknown): string | undefined {
@@ -126,11 +124,11 @@ function adminAddress({ snapshot, expected, config }: Facts): Verdict[] {
   if (host === undefined) {
     const mode = numberAt(address, 'pipe', 'mode') ?? 0;
     if ((mode & 0o006) === 0) return [ok(`on a Unix socket: ${where}`)];
-    const mend = yaml('in the bootstrap:', {
+    const fix = yaml('in the bootstrap:', {
       admin: { address: { pipe: { path: where.slice('unix:'.length), mode: 0o660 } } },
     });
     return [
-      wrong(`on a Unix socket that everybody on this machine can write to (mode 0${mode.toString(8)}): ${where}`, mend),
+      wrong(`on a Unix socket that everybody on this machine can write to (mode 0${mode.toString(8)}): ${where}`, fix),
     ];
   }
   if (isLoopback(host)) return [ok(`on loopback: ${where}`)];
@@ -139,9 +137,9 @@ function adminAddress({ snapshot, expected, config }: Facts): Verdict[] {
     own.kind === 'unix' || isLoopback(own.host)
       ? pick(expected.bootstrap, 'admin', 'address')
       : { admin: { address: { socket_address: { address: '127.0.0.1', port_value: own.port } } } };
-  const mend = yaml('in the bootstrap (and in envoy.admin of the config file):', safe);
-  const text = `${where} can be reached from other machines: who reaches it can stop Envoy and read its config`;
-  return [isPrivate(host) ? warn(text, mend) : wrong(text, mend)];
+  const fix = yaml('in the bootstrap (and in envoy.admin of the config file):', safe);
+  const text = `${where} can be reached from other machines: every client can stop Envoy and read its config`;
+  return [isPrivate(host) ? warn(text, fix) : wrong(text, fix)];
 }
 
 /** Of what is asked by POST, which `doctor` cannot try: to end Envoy, which nobody here does, and the fast path's key. */
@@ -152,16 +150,16 @@ function adminPaths({ snapshot, expected, config, version }: Facts): Verdict[] {
   const patterns = listAt(admin, 'allow_paths');
   const isAllowed = (path: string) =>
     patterns.length === 0 || patterns.some((pattern) => matchString(pattern, path) === 'yes');
-  const mend = yaml('in the bootstrap:', pick(expected.bootstrap, 'admin', 'allow_paths'));
+  const fix = yaml('in the bootstrap:', pick(expected.bootstrap, 'admin', 'allow_paths'));
   if (config.envoy.fastPath && !isAllowed(`/runtime_modify?${FAST_PATH_KEY}=100`)) {
-    return [wrong(`allow_paths refuses /runtime_modify: no sidecar can set ${FAST_PATH_KEY}`, mend)];
+    return [wrong(`allow_paths refuses /runtime_modify: no sidecar can set ${FAST_PATH_KEY}`, fix)];
   }
-  if (!isAllowed('/quitquitquit')) return [ok('/quitquitquit and others that nobody needs are refused')];
-  const text = `whoever reaches the admin interface can end Envoy: ${
+  if (!isAllowed('/quitquitquit')) return [ok('/quitquitquit and other paths that are not needed are rejected')];
+  const text = `every client of the admin interface can stop Envoy: ${
     patterns.length === 0 ? 'it has no allow_paths' : 'allow_paths lets /quitquitquit through'
   }`;
   const isSocket = at(admin, 'address', 'pipe') !== undefined;
-  return [isSocket ? ok(`${text}; who that is, the mode of its Unix socket says`) : warn(text, mend)];
+  return [isSocket ? ok(`${text}; who that is, the mode of its Unix socket says`) : warn(text, fix)];
 }
 
 /** RFC 1918, link-local, and IPv6's unique local addresses. */
@@ -224,24 +222,24 @@ function certificates({ snapshot: { stats }, nowMs }: Facts): Verdict[] {
     // Once a file has come that it can use, that is in use, though no update is counted.
     const isTaken = secret === undefined || value > 0 || inUse.has(secret);
     if (!isTaken && (stats.get(`sds.${secret}.update_rejected`) ?? 0) > 0) {
-      const mend = steps(
+      const fix = steps(
         'what to do:',
         'put files there that Envoy can use, each by renaming; its log says what is wrong',
       );
-      verdicts.push(wrong(`Envoy takes none of what ${secret} leads to: no connection with it`, mend));
+      verdicts.push(wrong(`Envoy takes none of what ${secret} leads to: no connection with it`, fix));
     }
     const [, kind, user, certificate = ''] = EXPIRATION.exec(name) ?? [];
     if (kind === undefined || certificate.startsWith('unnamed_ca_cert_')) continue;
     const leftSeconds = value - nowMs / 1_000;
     if (leftSeconds > FEW_DAYS * DAY_SECONDS) continue;
     const day = new Date(value * 1_000).toISOString().slice(0, 10);
-    const text = `${certificate} of ${kind} ${user} ${leftSeconds < 0 ? 'has ended' : 'ends'} on ${day}`;
-    const mend = steps('what to do:', 'put a new one in its place, by renaming where envoy.secrets_dir is used');
+    const text = `${certificate} of ${kind} ${user} ${leftSeconds < 0 ? 'has expired' : 'expires'} on ${day}`;
+    const fix = steps('what to do:', 'put a new one in its place, by renaming where envoy.secrets_dir is used');
     // Of several CAs in a file an old one may have ended and be in nobody's way.
     const isOver = leftSeconds < 0 && !certificate.endsWith('_ca');
-    verdicts.push(isOver ? wrong(text, mend) : warn(text, mend));
+    verdicts.push(isOver ? wrong(text, fix) : warn(text, fix));
   }
-  return verdicts.length > 0 ? verdicts : [ok('none that Envoy shows ends within a week')];
+  return verdicts.length > 0 ? verdicts : [ok('none that Envoy shows expires within a week')];
 }
 
 /** Whether some layer of the runtime can be written by `POST /runtime_modify`. */

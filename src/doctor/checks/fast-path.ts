@@ -26,14 +26,14 @@ function key({ config, snapshot }: Facts): Verdict[] {
   if (!config.envoy.fastPath) {
     if (runtime === null) return [unchecked('the runtime cannot be read')];
     if (value === undefined || Number(value) === 0) return [ok('not used, and its key is not set')];
-    const text = `${FAST_PATH_KEY} is ${value}, though envoy.fast_path is false: no sidecar takes it away when it must`;
+    const text = `${FAST_PATH_KEY} is ${value}, though envoy.fast_path is false: no sidecar clears it when it must`;
     return [wrong(text, steps('run:', takeAway(config)))];
   }
   if (bootstrap === undefined) return [unchecked('the bootstrap cannot be read')];
   if (!hasAdminLayer(bootstrap)) {
     const layer = { layered_runtime: { layers: [{ name: 'admin', admin_layer: {} }] } };
-    const mend = yaml('in the bootstrap, after the layers that you have:', layer);
-    return [wrong(`no sidecar can set ${FAST_PATH_KEY}: layered_runtime has no admin_layer`, mend)];
+    const fix = yaml('in the bootstrap, after the layers that you have:', layer);
+    return [wrong(`no sidecar can set ${FAST_PATH_KEY}: layered_runtime has no admin_layer`, fix)];
   }
   if (runtime === null) return [unchecked('the runtime cannot be read')];
   if (value === undefined) return [ok(`${FAST_PATH_KEY} can be set, and is not: every request asks the sidecar`)];
@@ -60,12 +60,12 @@ function route(edge: Edge, facts: Facts): Verdict[] {
     return [warn(text, yaml("in the site's config file (or take the route out):", { envoy: { fast_path: true } }))];
   }
   const model = expected.route('fast_local');
-  const mend = yaml('in routes, before the others:', [model]);
-  if (fast.length === 0) return [wrong(`no route reads ${FAST_PATH_KEY}: every request asks the sidecar`, mend)];
+  const fix = yaml('in routes, before the others:', [model]);
+  if (fast.length === 0) return [wrong(`no route reads ${FAST_PATH_KEY}: every request asks the sidecar`, fix)];
   const verdicts = fast.flatMap((item): Verdict[] => {
     const name = describeRoute(item);
     if ((numberAt(item, 'match', 'runtime_fraction', 'default_value', 'numerator') ?? 0) !== 0) {
-      return [wrong(`${name} takes requests when ${FAST_PATH_KEY} is not set, and nobody watches over it`, mend)];
+      return [wrong(`${name} takes requests when ${FAST_PATH_KEY} is not set, and nobody watches over it`, fix)];
     }
     if (!isExtProcOff(item, edge)) {
       const off = yaml(`in ${name}:`, {
@@ -79,7 +79,7 @@ function route(edge: Edge, facts: Facts): Verdict[] {
       ({ path, headers }) => matchRoute(item, { path, headers, runtime: ON }) !== 'no',
     );
     if (taken.length === 0) return [];
-    return [wrong(`${name} takes requests that need a decision: ${taken.map(({ what }) => what).join(', ')}`, mend)];
+    return [wrong(`${name} takes requests that need a decision: ${taken.map(({ what }) => what).join(', ')}`, fix)];
   });
   return verdicts.length > 0 ? verdicts : [ok('takes only what needs no decision')];
 }

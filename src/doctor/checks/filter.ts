@@ -4,7 +4,7 @@ import type { HttpFilter } from '../connection-managers.ts';
 import { createDestinationReader } from '../destination.ts';
 import { EARLY_HEADER_MUTATION, EXT_PROC, HEALTH_CHECK, ROUTER, STATEFUL_SESSION } from '../extension-types.ts';
 import { type Edge, type Facts, formatSidecar } from '../facts.ts';
-import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Fix, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, durationMsAt, isTrueAt, listAt, numberAt, pick, textAt, typeOf } from '../json.ts';
 import { matchString } from '../route-match.ts';
 import { isExtProcOff } from '../route-survey.ts';
@@ -37,7 +37,7 @@ const IN_FILTER = 'in typed_config of the ext_proc filter:';
 /** The filter as it is printed for this site. */
 const MODEL = 'envoy.filters.http.ext_proc';
 
-function mendOf(facts: Facts, ...path: readonly string[]): Mend {
+function fixOf(facts: Facts, ...path: readonly string[]): Fix {
   return yaml(IN_FILTER, pick(at(facts.expected.filter(MODEL), 'typed_config'), ...path));
 }
 
@@ -55,15 +55,15 @@ function present(facts: Facts): Verdict[] {
   }
   for (const edge of edges) {
     if (edge.extProc.isDisabled) {
-      const mend = yaml(`in the filter ${edge.extProc.name} of http_filters:`, { disabled: false });
-      verdicts.push(wrong(`${edge.label}: the filter is there but switched off (disabled: true)`, mend));
+      const fix = yaml(`in the filter ${edge.extProc.name} of http_filters:`, { disabled: false });
+      verdicts.push(wrong(`${edge.label}: the filter is there but switched off (disabled: true)`, fix));
     } else if (snapshot.openListeners?.has(edge.listener) === false && !edge.isInternal) {
       verdicts.push(warn(`${edge.label} asks the sidecars, but is not open (/listeners)`));
     } else {
       verdicts.push(ok(`${edge.label} asks ${edge.sidecarCluster ?? 'the sidecars'} (${edge.extProc.name})`));
     }
   }
-  const mend = yaml('in http_filters, before all that must see its decision:', [expected.filter(MODEL)]);
+  const fix = yaml('in http_filters, before all that must see its decision:', [expected.filter(MODEL)]);
   if (edges.length === 0) {
     const others = snapshot.connectionManagers.flatMap((manager) =>
       manager.filters.filter(({ type }) => type === EXT_PROC),
@@ -71,13 +71,13 @@ function present(facts: Facts): Verdict[] {
     const wanted = config.envoy.sidecars.map(formatSidecar).join(', ');
     const seen =
       others.length === 0 ? '' : `; those that are there (${others.map(({ name }) => name).join(', ')}) ask others`;
-    verdicts.push(wrong(`no listener has an ext_proc filter that asks ${wanted}${seen}`, mend));
+    verdicts.push(wrong(`no listener has an ext_proc filter that asks ${wanted}${seen}`, fix));
     return verdicts;
   }
   const isEdge = new Set(edges.map(({ config: manager }) => manager));
   for (const manager of snapshot.connectionManagers) {
     if (manager.isInternal || isEdge.has(manager.config) || !leadsToPools(manager.routeConfig)) continue;
-    verdicts.push(warn(`${manager.label} leads to the pools too, but asks no sidecar`, mend));
+    verdicts.push(warn(`${manager.label} leads to the pools too, but asks no sidecar`, fix));
   }
   return verdicts;
 }
@@ -116,39 +116,37 @@ function earlyMutation(edge: Edge, { expected, config }: Facts): Verdict[] {
         textAt(mutation, 'remove')?.toLowerCase() === header ||
         matchString(at(mutation, 'remove_on_match', 'key_matcher'), header) === 'yes',
     );
-  const mend = yaml('in the connection manager:', pick(expected.connectionManager, 'early_header_mutation_extensions'));
+  const fix = yaml('in the connection manager:', pick(expected.connectionManager, 'early_header_mutation_extensions'));
   // With it that is right at all listeners but one, and which that is, is not to be seen.
   if (removes(HOP_HEADER) && !config.envoy.hopListenOnly) {
-    return [
-      wrong(`it removes ${HOP_HEADER} from requests as well: forwarded requests could go round without an end`, mend),
-    ];
+    return [wrong(`it removes ${HOP_HEADER} from requests as well: forwarded requests could loop`, fix)];
   }
   if (removes(POOL_HEADER)) return [ok(`a client's ${POOL_HEADER} is gone before any filter`)];
   return [
-    wrong(`a client's own ${POOL_HEADER} is not removed: while no sidecar answers, clients choose their pool`, mend),
+    wrong(`a client's own ${POOL_HEADER} is not removed: while no sidecar answers, clients choose their pool`, fix),
   ];
 }
 
 function processingMode(edge: Edge, facts: Facts): Verdict[] {
   const mode = at(edge.extProc.config, 'processing_mode');
-  const mend = mendOf(facts, 'processing_mode');
+  const fix = fixOf(facts, 'processing_mode');
   const verdicts: Verdict[] = [];
   // SEND is the default of both header modes, and SKIP of both trailer modes.
   if ((textAt(mode, 'request_header_mode') ?? 'DEFAULT') === 'SKIP') {
-    verdicts.push(wrong('request_header_mode is SKIP: the sidecar is asked nothing', mend));
+    verdicts.push(wrong('request_header_mode is SKIP: the sidecar is asked nothing', fix));
   }
   for (const key of ['request_body_mode', 'response_body_mode']) {
     const value = textAt(mode, key) ?? 'NONE';
     if (value !== 'NONE')
-      verdicts.push(wrong(`${key} is ${value}: bodies go to the sidecar, which has no use for them`, mend));
+      verdicts.push(wrong(`${key} is ${value}: bodies go to the sidecar, which has no use for them`, fix));
   }
   const response = textAt(mode, 'response_header_mode') ?? 'DEFAULT';
   if (response !== 'SKIP') {
     const text = response === 'DEFAULT' ? 'not SKIP, so SEND' : response;
-    verdicts.push(warn(`response_header_mode is ${text}: a second question for each request, where few need it`, mend));
+    verdicts.push(warn(`response_header_mode is ${text}: a second question for each request, where few need it`, fix));
   }
   for (const key of ['request_trailer_mode', 'response_trailer_mode']) {
-    if (textAt(mode, key) === 'SEND') verdicts.push(warn(`${key} is SEND: the sidecar has no use for trailers`, mend));
+    if (textAt(mode, key) === 'SEND') verdicts.push(warn(`${key} is SEND: the sidecar has no use for trailers`, fix));
   }
   return verdicts.length > 0 ? verdicts : [ok('request headers are sent, and nothing else')];
 }
@@ -168,10 +166,10 @@ function modeOverride(edge: Edge, facts: Facts): Verdict[] {
       ),
     ];
   }
-  const mend = mendOf(facts, 'allow_mode_override');
+  const fix = fixOf(facts, 'allow_mode_override');
   const text = 'allow_mode_override is not set: the sidecar can expire no cookie';
-  if (config.onOwnerDown === 'keep') return [warn(`${text}, which on_owner_down: keep does not do anyway`, mend)];
-  return [wrong(`${text}, and sessions bounce between the sites`, mend)];
+  if (config.onOwnerDown === 'keep') return [warn(`${text}, which on_owner_down: keep does not do anyway`, fix)];
+  return [wrong(`${text}, and sessions bounce between the sites`, fix)];
 }
 
 function answersApplied(edge: Edge): Verdict[] {
@@ -192,22 +190,20 @@ function answersApplied(edge: Edge): Verdict[] {
   } else if (at(rules, 'allow_expression') !== undefined || at(rules, 'disallow_expression') !== undefined) {
     verdicts.push(unchecked(`mutation_rules has expressions: they must let ${POOL_HEADER} and set-cookie through`));
   }
-  return verdicts.length > 0 ? verdicts : [ok('what the sidecar answers is done')];
+  return verdicts.length > 0 ? verdicts : [ok("the sidecar's answers are applied")];
 }
 
 function routeCache(edge: Edge): Verdict[] {
   const settings = edge.extProc.config;
   if (textAt(settings, 'route_cache_action') === 'RETAIN') {
-    const mend = yaml(IN_FILTER, { route_cache_action: 'DEFAULT' });
+    const fix = yaml(IN_FILTER, { route_cache_action: 'DEFAULT' });
     return [
-      wrong('route_cache_action is RETAIN: the route is chosen before the decision, which then has no effect', mend),
+      wrong('route_cache_action is RETAIN: the route is chosen before the decision, which then has no effect', fix),
     ];
   }
   if (isTrueAt(settings, 'disable_clear_route_cache')) {
-    const mend = yaml(IN_FILTER, { disable_clear_route_cache: false });
-    return [
-      wrong('disable_clear_route_cache: the route is chosen before the decision, which then has no effect', mend),
-    ];
+    const fix = yaml(IN_FILTER, { disable_clear_route_cache: false });
+    return [wrong('disable_clear_route_cache: the route is chosen before the decision, which then has no effect', fix)];
   }
   return [ok('the route is chosen after the decision')];
 }
@@ -215,7 +211,7 @@ function routeCache(edge: Edge): Verdict[] {
 function failureMode(edge: Edge, facts: Facts): Verdict[] {
   if (isTrueAt(edge.extProc.config, 'failure_mode_allow')) return [ok('without a sidecar requests go on')];
   return [
-    wrong('failure_mode_allow is not set: without a sidecar every request fails', mendOf(facts, 'failure_mode_allow')),
+    wrong('failure_mode_allow is not set: without a sidecar every request fails', fixOf(facts, 'failure_mode_allow')),
   ];
 }
 
@@ -223,32 +219,32 @@ const DEFAULT_MESSAGE_TIMEOUT_MS = 200;
 const LONG_MS = 5_000;
 
 function messageTimeout(edge: Edge, facts: Facts): Verdict[] {
-  const mend = mendOf(facts, 'message_timeout');
+  const fix = fixOf(facts, 'message_timeout');
   const wantedMs = durationMsAt(at(facts.expected.filter(MODEL), 'typed_config'), 'message_timeout') ?? 0;
   const timeoutMs = durationMsAt(edge.extProc.config, 'message_timeout') ?? DEFAULT_MESSAGE_TIMEOUT_MS;
   if (timeoutMs < wantedMs) {
-    return [warn(`${timeoutMs} ms: in a burst of requests some go on before they are decided`, mend)];
+    return [warn(`${timeoutMs} ms: in a burst of requests some go on before they are decided`, fix)];
   }
-  if (timeoutMs > LONG_MS) return [warn(`${timeoutMs / 1000} s: so long a sidecar that hangs holds requests up`, mend)];
+  if (timeoutMs > LONG_MS) return [warn(`${timeoutMs / 1000} s: so long a sidecar that hangs holds requests up`, fix)];
   return [ok(`${timeoutMs} ms`)];
 }
 
 function retries(edge: Edge, facts: Facts): Verdict[] {
   const policy = at(edge.extProc.config, 'grpc_service', 'retry_policy');
-  const mend = mendOf(facts, 'grpc_service', 'retry_policy');
+  const fix = fixOf(facts, 'grpc_service', 'retry_policy');
   if (policy === undefined) {
     const useless = at(edge.extProc.config, 'grpc_service', 'envoy_grpc', 'retry_policy') !== undefined;
     const hint = useless ? ' (envoy_grpc.retry_policy does nothing)' : '';
-    return [wrong(`grpc_service has no retry_policy${hint}: each restart of a sidecar skips decisions`, mend)];
+    return [wrong(`grpc_service has no retry_policy${hint}: each restart of a sidecar skips decisions`, fix)];
   }
   const model = at(facts.expected.filter(MODEL), 'typed_config', 'grpc_service', 'retry_policy');
   const missing = conditionsOf(model).filter((condition) => !conditionsOf(policy).includes(condition));
-  if (missing.length > 0) return [wrong(`grpc_service.retry_policy does not retry on ${missing.join(', ')}`, mend)];
-  if (numberAt(policy, 'num_retries') === 0) return [wrong('grpc_service.retry_policy has num_retries: 0', mend)];
+  if (missing.length > 0) return [wrong(`grpc_service.retry_policy does not retry on ${missing.join(', ')}`, fix)];
+  if (numberAt(policy, 'num_retries') === 0) return [wrong('grpc_service.retry_policy has num_retries: 0', fix)];
   if (listAt(policy, 'retry_host_predicate').length === 0 && facts.config.envoy.sidecars.length > 1) {
-    return [warn('grpc_service.retry_policy has no previous_hosts predicate: a retry may meet the same sidecar', mend)];
+    return [warn('grpc_service.retry_policy has no previous_hosts predicate: a retry may meet the same sidecar', fix)];
   }
-  return [ok('a call that a sidecar did not take is made again')];
+  return [ok('a call that a sidecar did not take is retried')];
 }
 
 const DEFAULT_MAX_HEADERS = 100;
@@ -275,7 +271,7 @@ export function conditionsOf(retryPolicy: unknown): string[] {
 }
 
 function forwardRules(edge: Edge, facts: Facts): Verdict[] {
-  const mend = mendOf(facts, 'forward_rules');
+  const fix = fixOf(facts, 'forward_rules');
   const rules = at(edge.extProc.config, 'forward_rules');
   const allowed = listAt(rules, 'allowed_headers', 'patterns');
   const disallowed = listAt(rules, 'disallowed_headers', 'patterns');
@@ -289,9 +285,9 @@ function forwardRules(edge: Edge, facts: Facts): Verdict[] {
   };
   const missing = needed.filter((header) => !isKept(header));
   if (missing.length > 0)
-    return [wrong(`forward_rules keeps back what the sidecar reads: ${missing.join(', ')}`, mend)];
+    return [wrong(`forward_rules holds back headers that the sidecar reads: ${missing.join(', ')}`, fix)];
   if (isKept('authorization'))
-    return [warn('every header leaves Envoy, Authorization too, though the sidecar reads few', mend)];
+    return [warn('every header leaves Envoy, Authorization too, though the sidecar reads few', fix)];
   return [ok('the sidecar gets what it reads')];
 }
 
@@ -299,7 +295,7 @@ function metadata(edge: Edge, facts: Facts): Verdict[] {
   const namespaces = listAt(edge.extProc.config, 'metadata_options', 'receiving_namespaces', 'untyped');
   if (namespaces.includes(METADATA_NAMESPACE)) return [ok(`${METADATA_NAMESPACE} may be set, for the access log`)];
   const text = `the decision does not get into the access log: the metadata namespace ${METADATA_NAMESPACE} is not received`;
-  return [warn(text, mendOf(facts, 'metadata_options'))];
+  return [warn(text, fixOf(facts, 'metadata_options'))];
 }
 
 function switchedOff(edge: Edge): Verdict[] {

@@ -45,15 +45,15 @@ function hosts({ snapshot, expected }: Facts, pool: Pool): Verdict[] {
   if (snapshot.hosts === null) return [unchecked(`the hosts of ${cluster} cannot be read`)];
   const all = snapshot.hosts.get(cluster) ?? [];
   if (all.length === 0) {
-    const mend = yaml(`in cluster ${cluster}, with its own hosts:`, pick(expected.cluster(cluster), 'load_assignment'));
-    return [wrong(`${cluster} has no host`, mend)];
+    const fix = yaml(`in cluster ${cluster}, with its own hosts:`, pick(expected.cluster(cluster), 'load_assignment'));
+    return [wrong(`${cluster} has no host`, fix)];
   }
   const down = all.filter((host) => !host.up).map((host) => `${host.address} ${host.why}`);
   const up = all.length - down.length;
   const text = `${cluster}: ${up} of ${all.length} hosts up`;
   if (all.length < minUp) {
-    const mend = yaml("in the site's config file:", { min_up: all.length });
-    return [wrong(`${cluster} has ${all.length} hosts, and never the ${minUp} that min_up asks for`, mend)];
+    const fix = yaml("in the site's config file:", { min_up: all.length });
+    return [wrong(`${cluster} has ${all.length} hosts, and never the ${minUp} that min_up asks for`, fix)];
   }
   return [down.length === 0 ? ok(text) : warn(`${text}; ${down.join('; ')}`)];
 }
@@ -66,15 +66,15 @@ function healthCheck({ config, snapshot, expected }: Facts, pool: Pool): Verdict
   const { cluster } = pool;
   const settings = snapshot.clusters.get(cluster);
   const checks = listAt(settings, 'health_checks');
-  const mend = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'health_checks'));
+  const fix = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'health_checks'));
   if (checks.length === 0) {
     if (pool.isLocal && textAt(settings, 'type') === 'EDS') {
-      return [warn(`${cluster} has no health check: a dead server counts as up until EDS says otherwise`, mend)];
+      return [warn(`${cluster} has no health check: a dead server counts as up until EDS says otherwise`, fix)];
     }
-    return [wrong(`${cluster} has no health check: it counts as up whatever happens`, mend)];
+    return [wrong(`${cluster} has no health check: it counts as up whatever happens`, fix)];
   }
   const verdicts: Verdict[] = [];
-  if (!pool.isLocal) verdicts.push(...remoteHealthCheck(checks, config.statusUri, pool, mend));
+  if (!pool.isLocal) verdicts.push(...remoteHealthCheck(checks, config.statusUri, pool, fix));
   const quickest = Math.min(
     ...checks.map((check) => durationMsAt(check, 'no_traffic_interval') ?? DEFAULT_NO_TRAFFIC_MS),
   );
@@ -99,13 +99,13 @@ function remoteHealthCheck(
   checks: readonly unknown[],
   statusUri: string,
   pool: Pool,
-  mend: ReturnType<typeof yaml>,
+  fix: ReturnType<typeof yaml>,
 ): Verdict[] {
   const { cluster, site } = pool;
   const asking = checks.filter((check) => textAt(check, 'http_health_check', 'path')?.split('?', 1)[0] === statusUri);
   if (asking.length === 0) {
     return [
-      wrong(`the health check of ${cluster} does not ask ${site} for ${statusUri}: it does not tell of its pool`, mend),
+      wrong(`the health check of ${cluster} does not ask ${site} for ${statusUri}: it does not tell of its pool`, fix),
     ];
   }
   const withHop = asking.filter((check) =>
@@ -117,7 +117,7 @@ function remoteHealthCheck(
     return [
       wrong(
         `the health check of ${cluster} has no ${HOP_HEADER}: while ${site} drains, its sessions would leave it`,
-        mend,
+        fix,
       ),
     ];
   }
@@ -130,7 +130,7 @@ function remoteHealthCheck(
   );
   if (takesRefusal) {
     return [
-      wrong(`the health check of ${cluster} takes a 503 for less than "down", and that is what it says then`, mend),
+      wrong(`the health check of ${cluster} takes a 503 for less than "down", and that is what it says then`, fix),
     ];
   }
   return [];

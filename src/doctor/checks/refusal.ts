@@ -29,11 +29,11 @@ function ofServers({ snapshot, expected, config }: Facts): Verdict[] {
   const removed = upstreamMutations(settings, 'response_mutations').map((mutation) =>
     textAt(mutation, 'remove')?.toLowerCase(),
   );
-  const mend = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options'));
+  const fix = yaml(`in cluster ${cluster}:`, pick(expected.cluster(cluster), 'typed_extension_protocol_options'));
   const left = Object.entries(HARM).filter(([header]) => !removed.includes(header));
   if (left.length === 0) return [ok(`what Envoy would obey is removed from what servers answer`)];
   const harms = left.map(([header, harm]) => `with ${header} ${harm}`).join('; ');
-  return [warn(`a server of ${cluster} that answers ${harms}`, mend)];
+  return [warn(`a server of ${cluster} that answers ${harms}`, fix)];
 }
 
 /** No healthy host, and no connection: no server has seen the request. */
@@ -43,7 +43,7 @@ const UNSEEN = ['UH', 'UF'];
 const AS_SAFE = [...UNSEEN, 'NR', 'NC', 'UO'];
 
 function refusal(edge: Edge, { config, expected }: Facts): Verdict[] {
-  const mend = yaml('in the connection manager:', pick(expected.connectionManager, 'local_reply_config'));
+  const fix = yaml('in the connection manager:', pick(expected.connectionManager, 'local_reply_config'));
   const mappers = listAt(edge.config, 'local_reply_config', 'mappers').filter(
     (mapper) =>
       listAt(mapper, 'headers_to_add').some(
@@ -52,32 +52,32 @@ function refusal(edge: Edge, { config, expected }: Facts): Verdict[] {
   );
   if (mappers.length === 0) {
     return [
-      wrong(
-        `Envoy's own 503 has no ${REFUSED_HEADER}: while nobody has noticed that the pool is down, forwarded requests are lost`,
-        mend,
-      ),
+      wrong(`Envoy's own 503 has no ${REFUSED_HEADER}: until the pool is seen down, forwarded requests are lost`, fix),
     ];
   }
   const flags = mappers.flatMap((mapper) => flagsOf(at(mapper, 'filter')));
   const missing = UNSEEN.filter((flag) => !flags.includes(flag));
   if (flags.length === 0 || mappers.some((mapper) => flagsOf(at(mapper, 'filter')).length === 0)) {
     return [
-      wrong(`${REFUSED_HEADER} is on answers whatever their flags: what a server has seen may be done twice`, mend),
+      wrong(
+        `${REFUSED_HEADER} is on answers whatever their flags: a request that a server has seen may be sent twice`,
+        fix,
+      ),
     ];
   }
   if (missing.length > 0)
-    return [wrong(`${REFUSED_HEADER} is not on answers with the flag ${missing.join(', ')}`, mend)];
+    return [wrong(`${REFUSED_HEADER} is not on answers with the flag ${missing.join(', ')}`, fix)];
   const unsafe = flags.filter((flag) => !AS_SAFE.includes(flag));
   if (unsafe.length > 0) {
     return [
       wrong(
-        `${REFUSED_HEADER} is on answers with the flag ${unsafe.join(', ')}: what a server has seen may be done twice`,
-        mend,
+        `${REFUSED_HEADER} is on answers with the flag ${unsafe.join(', ')}: a request that a server has seen may be sent twice`,
+        fix,
       ),
     ];
   }
   if (!mappers.every((mapper) => asksForHop(at(mapper, 'filter')))) {
-    return [warn(`${REFUSED_HEADER} is on answers to clients as well: ask for ${HOP_HEADER} in the filter`, mend)];
+    return [warn(`${REFUSED_HEADER} is on answers to clients as well: ask for ${HOP_HEADER} in the filter`, fix)];
   }
   return [ok(`Envoy's own 503 to another site says ${REFUSED_HEADER}: ${config.site}`)];
 }

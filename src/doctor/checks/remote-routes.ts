@@ -30,22 +30,17 @@ export function hopHeader(survey: RouteSurvey, facts: Facts): Verdict[] {
       .flatMap((level) => listAt(level, 'request_headers_to_add'))
       .filter((item) => textAt(item, 'header', 'key')?.toLowerCase() === HOP_HEADER);
     const model = expected.route(`decided_${config.remotePools[0]?.cluster}`);
-    const mend = yaml(`in ${describeRoute(route)}:`, pick(model, 'request_headers_to_add'));
+    const fix = yaml(`in ${describeRoute(route)}:`, pick(model, 'request_headers_to_add'));
     if (added.length === 0) {
       // The upstream filters of a cluster run only where the route names that cluster itself.
       const named = destination?.named ?? [];
       if (named.length > 0 && named.every((cluster) => addsHop(snapshot.clusters.get(cluster)))) return [];
-      return [
-        wrong(
-          `${describeRoute(route)} adds no ${HOP_HEADER}: two sites could send a request round without an end`,
-          mend,
-        ),
-      ];
+      return [wrong(`${describeRoute(route)} adds no ${HOP_HEADER}: a request could loop between two sites`, fix)];
     }
     const values = added.map((item) => textAt(item, 'header', 'value') ?? '');
     if (values.some((value) => value === config.site || value.includes('%'))) return [];
     return [
-      warn(`${describeRoute(route)} adds ${HOP_HEADER}: ${values.join(', ')}, and this site is ${config.site}`, mend),
+      warn(`${describeRoute(route)} adds ${HOP_HEADER}: ${values.join(', ')}, and this site is ${config.site}`, fix),
     ];
   });
   return verdicts.length > 0 ? verdicts : [ok(`${HOP_HEADER}: ${config.site} is added on the way to another site`)];
@@ -66,24 +61,24 @@ export function stickinessOff(survey: RouteSurvey, facts: Facts, edge: Edge): Ve
   if (routes.length === 0) return [unchecked(NONE)];
   const model = { '@type': `type.googleapis.com/${STATEFUL_SESSION_PER_ROUTE}`, disabled: true };
   const verdicts = routes.flatMap(({ route, host }): Verdict[] => {
-    const mend = yaml(`in ${describeRoute(route)}:`, { typed_per_filter_config: { [filter.name]: model } });
+    const fix = yaml(`in ${describeRoute(route)}:`, { typed_per_filter_config: { [filter.name]: model } });
     const levels = [route, host.config, host.routeConfig].map((level) => at(level, 'typed_per_filter_config'));
     // The most specific level wins.
     const settings = levels.map((level) => at(level, filter.name)).find((value) => value !== undefined);
     if (typeOf(settings) === STATEFUL_SESSION_PER_ROUTE && isTrueAt(settings, 'disabled')) return [];
     const text = `${describeRoute(route)} gives clients of another site this site's cookie`;
     if (typeOf(settings) === FILTER_CONFIG) {
-      return [wrong(`${text}: FilterConfig does not switch stateful_session off once the route was chosen anew`, mend)];
+      return [wrong(`${text}: FilterConfig does not switch stateful_session off once the route was chosen anew`, fix)];
     }
     const elsewhere = levels
       .flatMap((level) => entriesAt(level))
       .find(([, value]) => typeOf(value) === STATEFUL_SESSION_PER_ROUTE);
     if (elsewhere !== undefined) {
       return [
-        wrong(`${text}: its config is for a filter ${elsewhere[0]}, and the filter is called ${filter.name}`, mend),
+        wrong(`${text}: its config is for a filter ${elsewhere[0]}, and the filter is called ${filter.name}`, fix),
       ];
     }
-    return [wrong(text, mend)];
+    return [wrong(text, fix)];
   });
   return verdicts.length > 0 ? verdicts : [ok('on the way to another site')];
 }

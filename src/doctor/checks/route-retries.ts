@@ -23,15 +23,15 @@ export function refusalRetry(survey: RouteSurvey, facts: Facts): Verdict[] {
   const verdicts = routes.flatMap((request): Verdict[] => {
     const { route, destination } = request;
     const model = at(expected.route(`decided_${config.remotePools[0]?.cluster}`), 'route');
-    const mend = yaml(`in "route" of ${describeRoute(route)}:`, pick(model, 'retry_policy'));
+    const fix = yaml(`in "route" of ${describeRoute(route)}:`, pick(model, 'retry_policy'));
     const policy = retryPolicyOf(request);
     const name = describeRoute(route);
-    if (policy === undefined) return [wrong(`${name} has no retry_policy: what the other site refuses is lost`, mend)];
+    if (policy === undefined) return [wrong(`${name} has no retry_policy: what the other site refuses is lost`, fix)];
     const isRefusal = (matcher: unknown) => textAt(matcher, 'name')?.toLowerCase() === REFUSED_HEADER;
     const onRefusal =
       conditionsOf(policy).includes('retriable-headers') && listAt(policy, 'retriable_headers').some(isRefusal);
     if (!onRefusal || numberAt(policy, 'num_retries') === 0) {
-      return [wrong(`${name} does not retry what the other site refuses (${REFUSED_HEADER}): it is lost`, mend)];
+      return [wrong(`${name} does not retry what the other site refuses (${REFUSED_HEADER}): it is lost`, fix)];
     }
     if ((destination?.later.size ?? 0) === 0) {
       const pool = config.remotePools.find(({ cluster }) => cluster === request.pool) ?? config.remotePools[0];
@@ -66,21 +66,19 @@ export function safeRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] 
   const verdicts = routes.flatMap((request): Verdict[] => {
     const policy = retryPolicyOf(request);
     const name = describeRoute(request.route);
-    const mend = yaml(`in "route" of ${name}:`, { retry_policy: model });
+    const fix = yaml(`in "route" of ${name}:`, { retry_policy: model });
     // Refusals are another check's.
     const needed = conditionsOf(model).filter((condition) => condition !== 'retriable-headers');
     const missing = needed.filter((condition) => !conditionsOf(policy).includes(condition));
     if (missing.length > 0) {
-      return [
-        warn(`${name} does not retry on ${missing.join(', ')}: what meets a server that just died is lost`, mend),
-      ];
+      return [warn(`${name} does not retry on ${missing.join(', ')}: what meets a server that just died is lost`, fix)];
     }
     const isSafeMethod = isForSafeMethods(request.route);
     const unsafe = conditionsOf(policy).filter(
       (condition) => UNSAFE.includes(condition) && !(isSafeMethod && condition === 'reset'),
     );
     if (unsafe.length === 0) return [];
-    return [warn(`${name} retries on ${unsafe.join(', ')}: a request that a server has seen may be done twice`, mend)];
+    return [warn(`${name} retries on ${unsafe.join(', ')}: a request that a server has seen may be sent twice`, fix)];
   });
   return verdicts.length > 0 ? verdicts : [ok('of what no server has seen, and of nothing else')];
 }

@@ -1,6 +1,6 @@
 import { HOP_HEADER } from '../../contract.ts';
 import type { Edge, Facts } from '../facts.ts';
-import { type Mend, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Fix, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, listAt, pick, textAt } from '../json.ts';
 import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
 import type { CheckGroup } from './check.ts';
@@ -57,14 +57,14 @@ function forwarded({ requests }: RouteSurvey, facts: Facts): Verdict[] {
   const kinds = requests.filter(({ kind }) => kind === 'decided forwarded' || kind === 'undecided forwarded');
   const wrongs = kinds.flatMap((request): Verdict[] => {
     const name = request.kind === 'decided forwarded' ? 'decided_forwarded' : 'undecided_forwarded';
-    const mend = yaml(`in virtual host ${request.host.name}, before the routes without ${HOP_HEADER}:`, [
+    const fix = yaml(`in virtual host ${request.host.name}, before the routes without ${HOP_HEADER}:`, [
       expectedRoute(name, facts) ?? expectedRoute('decided_local', facts),
     ]);
-    if (!leadsRight(request)) return [wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, mend)];
+    if (!leadsRight(request)) return [wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, fix)];
     const leaves = [...(request.destination?.later ?? [])].filter((pool) => pool !== local);
     if (leaves.length === 0) return [];
     const text = `with ${HOP_HEADER}, ${describeRoute(request.route)} may send a retry on to ${leaves.join(', ')}: it could go round`;
-    return [wrong(text, mend)];
+    return [wrong(text, fix)];
   });
   return wrongs.length > 0 ? unique(wrongs) : [ok('what another site has forwarded stays here')];
 }
@@ -73,10 +73,10 @@ function undecided({ requests }: RouteSurvey, facts: Facts): Verdict[] {
   const kinds = requests.filter(({ kind }) => kind === 'undecided');
   const verdicts = kinds.flatMap((request): Verdict[] => {
     if (leadsRight(request)) return [];
-    const mend = routeMend(request, 'undecided', facts);
+    const fix = routeMend(request, 'undecided', facts);
     const isLocal = request.pool === facts.config.localPool.cluster;
     const text = `without a sidecar, ${describeWrong(request)}`;
-    return [isLocal ? wrong(text, mend) : warn(`${text}: the session is lost until one is back`, mend)];
+    return [isLocal ? wrong(text, fix) : warn(`${text}: the session is lost until one is back`, fix)];
   });
   return verdicts.length > 0 ? unique(verdicts) : [ok('without a sidecar the cookie tells the pool')];
 }
@@ -104,7 +104,7 @@ function expectedRoute(name: string, { expected }: Facts): unknown {
 }
 
 /** The route as it is printed for this site. */
-export function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: Facts): Mend {
+export function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: Facts): Fix {
   const isLocal = request.pool === facts.config.localPool.cluster;
   const route = expectedRoute(`${kind}_${isLocal ? 'local' : request.pool}`, facts);
   const place = kind === 'decided' ? 'before the others' : isLocal ? 'last' : 'after the decided ones';

@@ -2,7 +2,7 @@ import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../../contract.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
 import { HTTP_PROTOCOL_OPTIONS, UPSTREAM_TLS } from '../extension-types.ts';
 import { type Facts, formatSidecar } from '../facts.ts';
-import { type Mend, ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Fix, ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, entriesAt, listAt, pick, textAt, typeOf } from '../json.ts';
 import type { CheckGroup } from './check.ts';
 import { limitOf, panicThreshold } from './cluster-limits.ts';
@@ -35,7 +35,7 @@ function eachCluster(facts: Facts, check: (facts: Facts, cluster: string) => Ver
 
 function addresses({ config, snapshot, expected }: Facts, cluster: string): Verdict {
   const wanted = config.envoy.sidecars.map(formatSidecar);
-  const mend = (what: unknown) => yaml(`in cluster ${cluster}:`, pick(what, 'load_assignment', 'endpoints'));
+  const fix = (what: unknown) => yaml(`in cluster ${cluster}:`, pick(what, 'load_assignment', 'endpoints'));
   if (!snapshot.clusters.has(cluster)) {
     return wrong(
       `the ext_proc filter asks cluster ${cluster}, which Envoy does not have`,
@@ -47,8 +47,8 @@ function addresses({ config, snapshot, expected }: Facts, cluster: string): Verd
   if (missing.length === 0) return ok(`${cluster}: ${[...there].join(', ')}`);
   const text = `${cluster} leads to ${[...there].join(', ') || 'no host'}, not to ${missing.join(', ')} of envoy.sidecars`;
   return missing.length === wanted.length
-    ? wrong(text, mend(expected.sidecarCluster))
-    : warn(text, mend(expected.sidecarCluster));
+    ? wrong(text, fix(expected.sidecarCluster))
+    : warn(text, fix(expected.sidecarCluster));
 }
 
 function answering({ snapshot, config }: Facts, cluster: string): Verdict {
@@ -77,13 +77,13 @@ function http2({ snapshot, expected }: Facts, cluster: string): Verdict {
   )?.[1];
   const http2Options =
     at(options, 'explicit_http_config', 'http2_protocol_options') ?? at(settings, 'http2_protocol_options');
-  const mend = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options'));
-  if (http2Options === undefined) return wrong(`${cluster} does not speak HTTP/2, and so no gRPC`, mend);
+  const fix = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options'));
+  if (http2Options === undefined) return wrong(`${cluster} does not speak HTTP/2, and so no gRPC`, fix);
   const most = at(http2Options, 'max_concurrent_streams');
   if (typeof most === 'number' && most <= MAX_CALLS_OF_CONNECTION) return ok(`${cluster} speaks HTTP/2`);
   return warn(
     `${cluster} may open more than ${MAX_CALLS_OF_CONNECTION} streams on a new connection: in a burst the sidecar refuses the others, and they go on undecided`,
-    mend,
+    fix,
   );
 }
 
@@ -96,8 +96,8 @@ function tls({ snapshot, expected, config }: Facts, cluster: string): Verdict {
   const needsTls = config.listenTls !== null;
   if (hasTls === needsTls) return ok(needsTls ? `${cluster} speaks TLS` : `${cluster} speaks no TLS, as the sidecar`);
   if (hasTls) {
-    const mend = steps(`in cluster ${cluster}:`, 'take transport_socket away, or set listen_tls in the config file');
-    return wrong(`${cluster} speaks TLS and the sidecar does not, so no request is decided`, mend);
+    const fix = steps(`in cluster ${cluster}:`, 'take transport_socket away, or set listen_tls in the config file');
+    return wrong(`${cluster} speaks TLS and the sidecar does not, so no request is decided`, fix);
   }
   const text = `${cluster} does not speak TLS as listen_tls asks for, so no request is decided`;
   if (config.envoy.sidecarTls === null) {
@@ -131,17 +131,17 @@ function circuitBreaker({ snapshot, expected }: Facts, cluster: string): Verdict
 
 function healthCheck({ snapshot, expected }: Facts, cluster: string): Verdict {
   const checks = listAt(snapshot.clusters.get(cluster), 'health_checks');
-  const mend: Mend = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'health_checks'));
+  const fix: Fix = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'health_checks'));
   if (checks.length === 0) {
-    return wrong(`${cluster} has no health check: a sidecar that hangs costs each request message_timeout`, mend);
+    return wrong(`${cluster} has no health check: a sidecar that hangs costs each request message_timeout`, fix);
   }
   const grpc = checks.map((check) => at(check, 'grpc_health_check')).find((check) => check !== undefined);
   if (grpc === undefined)
-    return wrong(`${cluster} is not checked by gRPC: a sidecar that hangs still takes connections`, mend);
+    return wrong(`${cluster} is not checked by gRPC: a sidecar that hangs still takes connections`, fix);
   const service = textAt(grpc, 'service_name') ?? '';
   // The sidecar answers for the whole of it under the empty name.
   if (service === EXT_PROC_SERVICE || service === '') return ok(`${cluster} is checked by gRPC`);
-  return wrong(`the health check of ${cluster} asks for the service ${service}, which no sidecar is`, mend);
+  return wrong(`the health check of ${cluster} asks for the service ${service}, which no sidecar is`, fix);
 }
 
 function loadBalancing({ snapshot, expected, config }: Facts, cluster: string): Verdict {

@@ -3,7 +3,7 @@ import { hasWallClockCookies } from '../../envoy-config/versions.ts';
 import { type ConnectionManager, type HttpFilter, withoutMatcher } from '../connection-managers.ts';
 import { COOKIE_SESSION_STATE, HEALTH_CHECK, STATEFUL_SESSION } from '../extension-types.ts';
 import type { Edge, Facts } from '../facts.ts';
-import { type Mend, ok, steps, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Fix, ok, steps, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, durationMsAt, entriesAt, isTrueAt, listAt, pick, textAt, typeOf } from '../json.ts';
 import { matchString } from '../route-match.ts';
 import type { CheckGroup } from './check.ts';
@@ -49,15 +49,15 @@ function stickiness(manager: ConnectionManager, { config, expected }: Facts): Ve
       ),
     ];
   }
-  const mend = yaml('in the stateful_session filter:', pick(expected.filter(MODEL), 'typed_config'));
+  const fix = yaml('in the stateful_session filter:', pick(expected.filter(MODEL), 'typed_config'));
   if (filter.isDisabled) return [wrong('the stateful_session filter is switched off (disabled: true)', whole)];
   const state = at(filter.config, 'session_state', 'typed_config');
   if (typeOf(state) !== COOKIE_SESSION_STATE) {
-    return [wrong(`stateful_session keeps its state by ${typeOf(state) ?? 'nothing'}, not by a cookie`, mend)];
+    return [wrong(`stateful_session keeps its state by ${typeOf(state) ?? 'nothing'}, not by a cookie`, fix)];
   }
   const differences = cookieDifferences(at(state, 'cookie'), cookieOf(expected.filter(MODEL)));
   if (differences.length > 0) {
-    return [wrong(`the cookie is not the config's ${config.localPool.cookie.name}: ${differences.join(', ')}`, mend)];
+    return [wrong(`the cookie is not the config's ${config.localPool.cookie.name}: ${differences.join(', ')}`, fix)];
   }
   if (isTrueAt(filter.config, 'strict')) {
     const text = 'strict: a client whose server is down gets a 503 instead of another server';
@@ -171,9 +171,9 @@ function duplicateCookies({ config, duplicateCookies: count }: Facts): Verdict[]
 
 function statusUri(edge: Edge, { config, expected }: Facts): Verdict[] {
   const model = expected.filter('envoy.filters.http.health_check');
-  const whole: Mend = yaml('in http_filters, after ext_proc:', [model]);
+  const whole: Fix = yaml('in http_filters, after ext_proc:', [model]);
   const checks = edge.filters.filter(({ type, isDisabled }) => type === HEALTH_CHECK && !isDisabled);
-  const text = `without a sidecar nobody answers ${config.statusUri}, and so this site looks down`;
+  const text = `without a sidecar nothing answers ${config.statusUri}: the site looks down`;
   if (checks.length === 0) return [warn(`there is no health_check filter: ${text}`, whole)];
   const forStatus = checks.filter((filter) => asksFor(filter, config.statusUri));
   if (forStatus.length === 0) return [warn(`no health_check filter is for ${config.statusUri}: ${text}`, whole)];

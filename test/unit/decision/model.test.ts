@@ -290,8 +290,8 @@ function leavesOneOwner(journey: Journey): void {
 function isServedByAnOwnerUnderRefuse(journey: Journey): void {
   const { start, answer } = journey;
   if (start.settings.onOwnerDown !== 'refuse' || start.original !== null) return;
-  const isRight = answer.servedBy === null || start.carried === 0 || has(start.carried, answer.servedBy);
-  mustHold(isRight, 'under refuse an owner serves, or nobody', journey);
+  const shouldEnable = answer.servedBy === null || start.carried === 0 || has(start.carried, answer.servedBy);
+  mustHold(shouldEnable, 'under refuse an owner serves, or nobody', journey);
 }
 
 /**

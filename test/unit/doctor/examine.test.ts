@@ -174,13 +174,13 @@ test.each([
   [
     3,
     'listener_edge_certificate',
-    ['warn certificates: listener_edge_certificate of listener [::]_443 ends on 2026-06-04'],
+    ['warn certificates: listener_edge_certificate of listener [::]_443 expires on 2026-06-04'],
   ],
-  [-1, 'listener_edge_ca', ['warn certificates: listener_edge_ca of listener [::]_443 has ended on 2026-05-31']],
+  [-1, 'listener_edge_ca', ['warn certificates: listener_edge_ca of listener [::]_443 has expired on 2026-05-31']],
   [
     -1,
     'listener_edge_certificate',
-    ['wrong certificates: listener_edge_certificate of listener [::]_443 has ended on 2026-05-31'],
+    ['wrong certificates: listener_edge_certificate of listener [::]_443 has expired on 2026-05-31'],
   ],
   // It may be the system's, some CA of which has always ended.
   [-1, 'unnamed_ca_cert_e3b0c442', []],
@@ -193,12 +193,12 @@ test.each([
 
 test('a certificate that Envoy could not take is told until another is in use, and what it refused later', () => {
   const envoy = fakeEnvoy();
-  const mended = 'listener_hop_edge_certificate';
-  envoy.stats.set(`listener.[::]_8443.ssl.certificate.${mended}.expiration_unix_time_seconds`, NOW_MS);
+  const fixed = 'listener_hop_edge_certificate';
+  envoy.stats.set(`listener.[::]_8443.ssl.certificate.${fixed}.expiration_unix_time_seconds`, NOW_MS);
   envoy.stats.set('sds.cluster_remote_pool_ca.key_rotation_failed', 2);
   for (const [secret, success, rejected] of [
     ['listener_edge_certificate', 0, 1],
-    [mended, 0, 1],
+    [fixed, 0, 1],
     ['cluster_remote_pool_ca', 1, 1],
     ['cluster_remote_pool_certificate', 0, 0],
   ] as const) {
@@ -342,7 +342,7 @@ test('a stale key of the fast path is wrong, with the command that takes it away
   envoy.runtime.set(FAST_PATH_KEY, '100');
   const config = { ...CONFIG, envoy: { ...CONFIG.envoy, admin: { kind: 'unix', path: '/run/admin.sock' } as const } };
   const found = examine(config, readSnapshot(answersOf(envoy)), AROUND).find(({ mark }) => mark === 'wrong');
-  expect(found?.mend?.lines).toBe(
+  expect(found?.fix?.lines).toBe(
     'curl -X POST --unix-socket /run/admin.sock "http://envoy/runtime_modify?site_persistence.fast_path=0"',
   );
 });
@@ -379,9 +379,9 @@ test('whatever Envoy answers, every finding is one line and nothing is thrown', 
     fc.property(fc.array(fc.tuple(fc.nat(), junk), { minLength: 1, maxLength: 5 }), (changes) => {
       const answers: AdminAnswers = JSON.parse(original);
       for (const [position, value] of changes) replaceAt(answers, position, value);
-      for (const { text, mend, mark } of examine(CONFIG, readSnapshot(answers), AROUND)) {
+      for (const { text, fix, mark } of examine(CONFIG, readSnapshot(answers), AROUND)) {
         expect(text).not.toBe('');
-        if (mark === 'wrong') expect(mend?.lines).not.toBe('');
+        if (mark === 'wrong') expect(fix?.lines).not.toBe('');
       }
     }),
     { numRuns: 300 },

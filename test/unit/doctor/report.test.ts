@@ -14,7 +14,7 @@ const REPORT: Report = {
   ],
 };
 
-test('for people: by group, a line for each finding, the mend below, and nothing that a terminal would obey', () => {
+test('for people: by group, a line for each finding, the fix below, and nothing that a terminal would obey', () => {
   expect(printReport(REPORT, { colour: false })).toBe(`site east, Envoy 1.40.0 at http://127.0.0.1:9901
 
 Envoy
@@ -30,7 +30,7 @@ Pools
            c:
              - 1
 
-1 ok, 1 to be warned of, 1 wrong, 1 could not be checked
+1 ok, 1 warn, 1 wrong, 1 could not be checked
 `);
 });
 

@@ -32,18 +32,20 @@ test.each([
   expect(said()).toEqual([]);
   vi.advanceTimersByTime(2 * HOUR_MS);
   expect(said()).toEqual([
-    expect.stringMatching(/^warn listen_tls: the certificate ends at 2026-06-\d\dT[\d:.]+Z, \d+ (days|hours) from now/),
+    expect.stringMatching(
+      /^warn listen_tls: the certificate expires at 2026-06-\d\dT[\d:.]+Z, \d+ (days|hours) from now/,
+    ),
   ]);
 });
 
 test('one that ends soon is said to at the start, and later that it has ended', () => {
   const { said } = watch(90 * DAY_MS, 3 * DAY_MS);
   expect(said()).toEqual([
-    'warn listen_tls: the certificate ends at 2026-06-04T00:00:00.000Z, 3 days from now: put a new one there',
+    'warn listen_tls: the certificate expires at 2026-06-04T00:00:00.000Z, 3 days from now: replace it',
   ]);
   vi.advanceTimersByTime(10 * DAY_MS);
   expect(said()).toEqual([
-    'error listen_tls: the certificate has ended: no new client can connect until there is a new one',
+    'error listen_tls: the certificate has expired: new connections fail until it is replaced',
     expect.stringContaining('3 days from now'),
   ]);
 });

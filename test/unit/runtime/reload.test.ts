@@ -58,9 +58,9 @@ test('what changed is said in one line, and what else is to be done', async () =
   await done;
   expect(lines()).toEqual([
     'info config reloaded: listen, ops_listen, health.hold_up, envoy.sidecars changed',
-    'warn listen is now 127.0.0.1:7001 in the config: that takes a restart, until then it stays 127.0.0.1:9002',
-    'warn ops_listen is now 127.0.0.1:7002 in the config: that takes a restart, until then it stays 127.0.0.1:9003',
-    'warn Envoy\'s own config must change with this: print it again with "site-persistence envoy"',
+    'warn listen is now 127.0.0.1:7001 in the config: restart to apply it, until then it stays 127.0.0.1:9002',
+    'warn ops_listen is now 127.0.0.1:7002 in the config: restart to apply it, until then it stays 127.0.0.1:9003',
+    'warn Envoy\'s own config must change too: print it again with "site-persistence envoy"',
   ]);
 });
 
@@ -70,7 +70,7 @@ test('a changed address comes into force with nothing, and is said again at the 
     const done = reloader.reload(async () => read('ops_listen: 127.0.0.1:7002\n'));
     await finish();
     await done;
-    expect(lines().filter((line) => line.includes('takes a restart'))).toHaveLength(time);
+    expect(lines().filter((line) => line.includes('restart to apply it'))).toHaveLength(time);
   }
   expect(applied.map(({ opsListen }) => opsListen)).toEqual([read('').opsListen, read('').opsListen]);
 });
@@ -82,8 +82,8 @@ test('TLS and sockets stay as they were until a restart, which is said', async (
   await finish();
   await done;
   expect(lines().slice(1)).toEqual([
-    'warn ops_listen_tls is another one in the config: that takes a restart, until then it stays as it was',
-    'warn socket.mode is another one in the config: that takes a restart, until then it stays as it was',
+    'warn ops_listen_tls changed in the config: restart to apply it, until then it stays as it was',
+    'warn socket.mode changed in the config: restart to apply it, until then it stays as it was',
   ]);
   const { opsListenTls, socket } = read('');
   expect(applied).toEqual([{ ...read('health: { hold_up: 9s }\n'), opsListenTls, socket }]);
@@ -100,7 +100,7 @@ test('a bad config is refused with every mistake in it', async () => {
   await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
   expect([applied, results]).toEqual([[], { ok: 0, refused: 1 }]);
   expect(lines()).toEqual([
-    'error the config file is refused and the old config stays: 2 mistakes',
+    'error config file rejected, the old config stays: 2 mistakes',
     expect.stringMatching(/^error site\.yaml:9: bogus: unknown key/),
     expect.stringMatching(/^error site\.yaml:10: status_uri: "status" is not a path/),
   ]);
