@@ -52,7 +52,7 @@ describe('a connection of an Envoy', () => {
     const { config, log } = await startEast('info', listen);
     await clientOf(config.listen).decide({});
     await untilLogged(log, /Envoy connected/);
-    expect(log.matching(/an Envoy/)).toEqual([`info Envoy connected: ${listen}`]);
+    expect(log.matching(/Envoy connected/)).toEqual([`info Envoy connected: ${listen}`]);
   });
 
   test('is none where it only asks for health, or for nothing', async () => {

@@ -15,7 +15,7 @@ export async function writeConfig({ configFile }: SiteLab, change: (file: Config
 export async function reload({ sidecars }: SiteLab): Promise<void> {
   await Promise.all(
     sidecars.map(async (sidecar) => {
-      const ends = () => sidecar.lines.filter((line) => /config reloaded|config file is refused/.test(line)).length;
+      const ends = () => sidecar.lines.filter((line) => /config reloaded|config file rejected/.test(line)).length;
       const before = ends();
       sidecar.signal('SIGHUP');
       await waitUntil(() => ends() > before, { what: `the reload of ${sidecar.name}`, intervalMs: 5 });
