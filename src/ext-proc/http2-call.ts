@@ -1,26 +1,13 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import { FrameReader, type MessageSink } from './grpc-frames.ts';
 import { type OpenCall, OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
-
-/** As gRPC has it: a byte that says whether the message is compressed, and its length in four bytes, big-endian. */
-export const FRAME_PREFIX_BYTES = 5;
-
-/** Envoy's messages are as large as a request's headers: 60 KiB at most by default, but that can be raised. */
-const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 const CONTENT_TYPE = 'application/grpc';
 const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' };
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
 const WITHOUT_BODY = { endStream: true, sendDate: false };
-
-/** A message as gRPC puts it on an HTTP/2 stream (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md). */
-export function grpcFrame(message: Uint8Array): Buffer {
-  const frame = Buffer.alloc(FRAME_PREFIX_BYTES + message.length);
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, FRAME_PREFIX_BYTES);
-  return frame;
-}
 
 /** Whether a stream is one that {@link createHttp2Calls} serves: plain gRPC. Anything else is for grpc-js to answer. */
 export function isPlainCall(headers: IncomingHttpHeaders): boolean {
@@ -33,11 +20,8 @@ export function isPlainCall(headers: IncomingHttpHeaders): boolean {
 /** Envoy has as many calls open as requests wait for their decision, and those whose answer shall expire a cookie. */
 const MAX_OPEN_CALLS = 10_000;
 
-/** What has come of messages that are not whole yet, in all. Envoy's come whole, or nearly. */
-const MAX_PARTIAL_BYTES = 64 * 1024 * 1024;
-
-/** What it takes to keep a piece of a message, however short it is. */
-const BYTES_FOR_EACH_PIECE = 200;
+/** What is kept of unfinished messages, in all. Envoy's come whole, or nearly: past this the call that holds most is reset. */
+const MAX_HELD_IN_ALL_BYTES = 64 * 1024 * 1024;
 
 export interface Http2CallsOptions {
   /** Called for each call; its replies are whole gRPC frames. */
@@ -50,8 +34,8 @@ export interface Http2CallsOptions {
 
 /** What the calls of one server share. */
 interface Shared extends Http2CallsOptions {
-  readonly openCalls: OpenCalls;
-  partialBytes: number;
+  readonly openCalls: OpenCalls<Http2Call>;
+  heldBytes: number;
 }
 
 /**
@@ -64,7 +48,7 @@ export function createHttp2Calls(options: Http2CallsOptions): (stream: ServerHtt
   const shared: Shared = {
     ...options,
     openCalls: new OpenCalls(MAX_OPEN_CALLS, options.onCrowded),
-    partialBytes: 0,
+    heldBytes: 0,
   };
   return (stream) => {
     const served: ServedStream = stream;
@@ -107,14 +91,12 @@ function onWantTrailers(this: ServedStream): void {
 function ignore(): void {}
 
 /** One call, and the way back for its replies. */
-class Http2Call implements ReplyStream, OpenCall {
+class Http2Call implements ReplyStream, OpenCall, MessageSink {
   readonly #stream: ServerHttp2Stream;
   readonly #process: ProcessStream;
   readonly #shared: Shared;
   readonly #place: number;
-  /** The beginning of a message whose end has not come yet. */
-  #pieces: Buffer[] | null = null;
-  #pieceBytes = 0;
+  readonly #frames = new FrameReader();
   #status = status.OK;
   #isEnded = false;
 
@@ -125,15 +107,29 @@ class Http2Call implements ReplyStream, OpenCall {
     this.#process = shared.open(this);
   }
 
+  /** What it holds of an unfinished message. */
+  get heldBytes(): number {
+    return this.#frames.heldBytes;
+  }
+
   receive(chunk: Buffer): void {
     if (this.#isEnded) return;
+    const heldBefore = this.#frames.heldBytes;
     try {
-      this.#read(this.#pieces === null ? chunk : this.#joined(this.#pieces, chunk));
-      if (!this.#isEnded && this.#stream.writableNeedDrain) this.#waitForReader();
+      const fault = this.#frames.read(chunk, this);
+      this.#countHeld(heldBefore);
+      if (fault !== null) this.#fail(fault === 'compressed' ? status.INTERNAL : status.RESOURCE_EXHAUSTED);
+      else if (!this.#isEnded && this.#stream.writableNeedDrain) this.#waitForDrain();
     } catch (error) {
+      this.#countHeld(heldBefore);
       this.#shared.onError(error);
       this.#fail(status.INTERNAL);
     }
+  }
+
+  onMessage(message: Buffer): boolean {
+    this.#process.receive(message);
+    return !this.#isEnded;
   }
 
   halfClose(): void {
@@ -142,7 +138,7 @@ class Http2Call implements ReplyStream, OpenCall {
 
   close(): void {
     this.#isEnded = true;
-    this.#dropPieces();
+    this.#dropHeld();
     this.#shared.openCalls.remove(this, this.#place);
     this.#process.cancel();
   }
@@ -168,66 +164,31 @@ class Http2Call implements ReplyStream, OpenCall {
     this.#stream.sendTrailers(this.#status === status.OK ? OK_TRAILERS : this.#trailers());
   }
 
-  /** Hands over each message that is whole, which is nearly always just one, and keeps the beginning of the next. */
-  #read(bytes: Buffer): void {
-    let start = 0;
-    while (bytes.length - start >= FRAME_PREFIX_BYTES) {
-      const length = bytes.readUInt32BE(start + 1);
-      if (bytes[start] !== 0 || length > MAX_MESSAGE_BYTES) {
-        this.#fail(bytes[start] !== 0 ? status.INTERNAL : status.RESOURCE_EXHAUSTED);
-        return;
-      }
-      const messageStart = start + FRAME_PREFIX_BYTES;
-      const end = messageStart + length;
-      if (end > bytes.length) break;
-      this.#process.receive(bytes.subarray(messageStart, end));
-      if (this.#isEnded) return;
-      start = end;
-    }
-    if (start < bytes.length) {
-      this.#pieces = [];
-      this.#keep(bytes.subarray(start));
-    }
-  }
-
-  #keep(piece: Buffer): void {
+  #countHeld(before: number): void {
     const shared = this.#shared;
-    // A copy, for the piece is a part of what came from the socket at once, all of which it would hold.
-    this.#pieces?.push(Buffer.copyBytesFrom(piece));
-    this.#pieceBytes += piece.length;
-    shared.partialBytes += piece.length + BYTES_FOR_EACH_PIECE;
-    if (shared.partialBytes > MAX_PARTIAL_BYTES) this.#fail(status.RESOURCE_EXHAUSTED);
+    shared.heldBytes += this.#frames.heldBytes - before;
+    if (shared.heldBytes > MAX_HELD_IN_ALL_BYTES) shared.openCalls.max((call) => call.heldBytes)?.exhaust();
   }
 
-  #dropPieces(): void {
-    if (this.#pieces === null) return;
-    this.#shared.partialBytes -= this.#pieceBytes + this.#pieces.length * BYTES_FOR_EACH_PIECE;
-    this.#pieceBytes = 0;
-    this.#pieces = null;
+  #dropHeld(): void {
+    this.#shared.heldBytes -= this.#frames.heldBytes;
+    this.#frames.drop();
   }
 
-  /** All that has come since the last whole message, if the next one is whole by now; or nothing to read yet. */
-  #joined(pieces: readonly Buffer[], chunk: Buffer): Buffer {
-    this.#keep(chunk);
-    const [first] = pieces;
-    if (first !== undefined && first.length >= FRAME_PREFIX_BYTES) {
-      // Joined once, when it is whole: each time anew would copy a long message again and again.
-      if (this.#pieceBytes < FRAME_PREFIX_BYTES + first.readUInt32BE(1)) return NOTHING;
-    }
-    const joined = Buffer.concat(pieces, this.#pieceBytes);
-    this.#dropPieces();
-    return joined;
+  /** It holds more than any other, and too much is held in all. */
+  exhaust(): void {
+    this.#fail(status.RESOURCE_EXHAUSTED);
   }
 
-  /** Who does not read the replies is not heard further, so that they do not pile up here. */
-  #waitForReader(): void {
+  /** Backpressure: no more is read from a client that does not read its replies, so that they do not pile up here. */
+  #waitForDrain(): void {
     this.#stream.pause();
     this.#stream.once('drain', () => this.#stream.resume());
   }
 
   /** What is still to come of a call that went wrong is not read: the stream is closed when it has its status. */
   #fail(code: status): void {
-    this.#dropPieces();
+    this.#dropHeld();
     this.#status = code;
     // Not at once, for a reset overtakes the status that waits to be sent.
     this.#stream.once('finish', () => setImmediate(() => this.#stream.close()));
@@ -246,4 +207,3 @@ class Http2Call implements ReplyStream, OpenCall {
 }
 
 const OK_TRAILERS = { 'grpc-status': '0' };
-const NOTHING = Buffer.alloc(0);

@@ -10,19 +10,19 @@ export interface OpenCall {
  * The calls that are open, so many at most: one more breaks off one of the oldest. So whoever opens calls and leaves them
  * can neither fill the memory nor keep others out. To come and go costs a call two writes into an array.
  */
-export class OpenCalls {
-  readonly #places: (OpenCall | null)[];
+export class OpenCalls<Call extends OpenCall = OpenCall> {
+  readonly #places: (Call | null)[];
   readonly #onCrowded: () => void;
   #next = 0;
 
   /** @param onCrowded told of each call that is broken off */
   constructor(most: number, onCrowded: () => void) {
-    this.#places = new Array<OpenCall | null>(most).fill(null);
+    this.#places = new Array<Call | null>(most).fill(null);
     this.#onCrowded = onCrowded;
   }
 
   /** @returns the call's place, for {@link remove} */
-  add(call: OpenCall): number {
+  add(call: Call): number {
     const places = this.#places;
     let place = this.#next;
     // Calls that wait long for their response are stepped over: there are few.
@@ -37,7 +37,19 @@ export class OpenCalls {
     return place;
   }
 
-  remove(call: OpenCall, place: number): void {
+  remove(call: Call, place: number): void {
     if (this.#places[place] === call) this.#places[place] = null;
+  }
+
+  /** The call of which this is most; null where it is 0 of each. Looks at every place. */
+  max(sizeOf: (call: Call) => number): Call | null {
+    let most: Call | null = null;
+    let value = 0;
+    for (const call of this.#places) {
+      if (call === null) continue;
+      const own = sizeOf(call);
+      if (own > value) [most, value] = [call, own];
+    }
+    return most;
   }
 }

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { type AnyDefinition, loadSync } from '@grpc/proto-loader';
 import { EXT_PROC_SERVICE } from '../contract.ts';
-import { FRAME_PREFIX_BYTES, grpcFrame } from './http2-call.ts';
+import { FRAME_PREFIX_BYTES, grpcFrame } from './grpc-frames.ts';
 import type { EncodeResponse } from './replies.ts';
 
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));

@@ -3,7 +3,6 @@ import { type Address, formatAddress } from '../config/address.ts';
 import { changedKeys } from '../config/changed-keys.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
-import { hasSameEnvoyConfig } from '../envoy-config/same-envoy-config.ts';
 import type { ChangeLog } from '../log/changes.ts';
 import type { Counters } from '../metrics/counters.ts';
 
@@ -42,7 +41,7 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
       // Who listens elsewhere leaves the address that Envoy knows.
       if (keys.length > 0 && !isClosed) await apply({ ...config, ...listening(before) });
       if (isClosed) return;
-      logReloaded(before, config, keys);
+      await logReloaded(before, config, keys);
       counters.countReload('ok');
     } catch (error) {
       if (isClosed) return;
@@ -61,7 +60,7 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
     for (const line of error.message.split('\n')) logger.error(line);
   }
 
-  function logReloaded(before: Config, config: Config, keys: readonly string[]): void {
+  async function logReloaded(before: Config, config: Config, keys: readonly string[]): Promise<void> {
     if (keys.length === 0) {
       changes.info('config reloaded: nothing changed');
       return;
@@ -73,6 +72,8 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
     for (const key of changedKeys({ ...config, listenTls, opsListenTls, socket }, config)) {
       changes.warn(`${key} changed in the config: restart to apply it, until then it stays as it was`);
     }
+    // Only now: a sidecar that is never reloaded need not hold the renderer.
+    const { hasSameEnvoyConfig } = await import('../envoy-config/same-envoy-config.ts');
     if (!hasSameEnvoyConfig(before, config)) {
       changes.warn('Envoy\'s own config must change too: print it again with "site-persistence envoy"');
     }

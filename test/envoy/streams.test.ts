@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AppAnswer } from '../../lab/app-server.ts';
 import { Client } from '../support/client.ts';
 import { EAST_COOKIE, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+import { openWebSocket } from '../support/web-socket.ts';
 
 const TEN_MB = 10 * 1024 * 1024;
 const CHUNK = Buffer.alloc(64 * 1024, 'x');
@@ -61,35 +62,8 @@ test('a streamed download of 10 MB comes whole from the site that owns the sessi
 });
 
 test('a WebSocket reaches the site that owns the session and carries messages both ways', async () => {
-  const text = await new Promise<string>((resolve, reject) => {
-    const call = request(`${lab.west.url}/ws`, {
-      headers: {
-        cookie,
-        connection: 'Upgrade',
-        upgrade: 'websocket',
-        'sec-websocket-version': '13',
-        'sec-websocket-key': Buffer.alloc(16).toString('base64'),
-      },
-    });
-    call.on('response', (response) => reject(new Error(`no upgrade: ${response.statusCode}`)));
-    call.on('error', reject);
-    call.on('upgrade', (_response, socket, head) => {
-      let received = head;
-      // A masked text frame "ping", with a mask of zeros.
-      socket.write(Buffer.concat([Buffer.from([0x81, 0x84, 0, 0, 0, 0]), Buffer.from('ping')]));
-      const look = () => {
-        if (!received.includes('ping')) return;
-        socket.destroy();
-        resolve(received.toString('latin1'));
-      };
-      socket.on('data', (part: Buffer) => {
-        received = Buffer.concat([received, part]);
-        look();
-      });
-      look();
-    });
-    call.end();
-  });
-  expect(text).toContain('east/app-');
-  expect(text).toContain('ping');
+  const socket = await openWebSocket(lab.west.url, cookie);
+  expect(socket.greeting).toMatch(/^east\/app-/);
+  expect(await socket.say('ping')).toBe('ping');
+  socket.close();
 });

@@ -242,18 +242,18 @@ describe.concurrent('the pace:', () => {
 
   test('polls come at once and quickly while servers are failing', async ({ expect, onTestFinished: after }) => {
     const admin = await startAdmin(undefined, after);
-    const { watcher } = await createWatcher(admin, { health: { poll_interval: '300ms', stale_after: '4s' } }, after);
+    const { watcher } = await createWatcher(admin, { health: { poll_interval: '3s', stale_after: '12s' } }, after);
     void watcher.start();
     await untilUp(watcher, [true, true]);
     admin.failChecks('local_pool', 1);
     await admin.waitForRequests(2);
     const from = performance.now();
     await admin.waitForRequests(6);
-    expect(performance.now() - from).toBeLessThan(600);
+    expect(performance.now() - from).toBeLessThan(2_000);
     admin.setPool('local_pool', ['failed health check', 'failed health check']);
     const downFrom = performance.now();
     await untilUp(watcher, [false, true]);
-    expect(performance.now() - downFrom).toBeLessThan(200);
+    expect(performance.now() - downFrom).toBeLessThan(1_500);
   });
 
   /** Polls in about a second, long after a server failed that stays down and whose checks fail this often. */
@@ -638,7 +638,7 @@ describe('close()', () => {
       await admin.waitForRequests(1);
       const closedAt = performance.now();
       await watcher.close();
-      expect(performance.now() - closedAt).toBeLessThan(50);
+      expect(performance.now() - closedAt).toBeLessThan(1_000);
       // What was sent before may only arrive now.
       await pause(50);
       expect(admin.inFlight).toBe(0);

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -56,7 +57,9 @@ export class TestCa {
     await writeFile(file('ext'), `subjectAltName=DNS:${HOST_NAME},IP:127.0.0.1\n${usage}`);
     const newKey = keyUsage === undefined ? NEW_KEY : NEW_RSA_KEY;
     await run('openssl', ['req', ...newKey, '-keyout', files.keyFile, '-out', file('csr'), '-subj', `/CN=${name}`]);
-    const signer = ['-CA', this.certFile, '-CAkey', this.#keyFile, '-CAcreateserial'];
+    // Not by a file of the CA's, which two that are made at once would share.
+    const serial = `0x1${randomBytes(8).toString('hex')}`;
+    const signer = ['-CA', this.certFile, '-CAkey', this.#keyFile, '-set_serial', serial];
     const request = ['-in', file('csr'), '-out', files.certFile, '-days', String(days), '-extfile', file('ext')];
     await run('openssl', ['x509', '-req', ...request, ...signer]);
     return files;
