@@ -26,11 +26,20 @@ export async function check(configFile: string, context: CliContext): Promise<vo
     `ext_proc on ${formatAddress(config.listen)}, Envoy's admin interface at ${describeAdmin(config.envoy.admin)}`,
     `a session whose owner is down: ${config.onOwnerDown}; with both cookies: ${config.bothCookies}`,
     ...describeTtl(config),
+    ...describeClosing(config),
     ...(await describeListenerTls(config)),
     ...describeEnvoyTls(config),
     ...(await describeKeyUsage(config)),
   ];
   context.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** A kernel accepts connections for a process that hangs. */
+function describeClosing({ localPool }: Config): string[] {
+  if (!localPool.closeWhenDown || localPool.healthCheck.path !== null) return [];
+  return [
+    'note: close_when_down without health_check.path: a server that hangs still accepts connections, and is not noticed',
+  ];
 }
 
 /** A lifetime that surprises is worth a line where one looks before it is in force. */

@@ -24,7 +24,7 @@ export async function doctor(configFile: string, asJson: boolean, context: CliCo
   const findings = examine(config, snapshot, {
     nowMs: Date.now(),
     duplicateCookies: sidecar?.duplicate_cookies ?? null,
-    spoken: await askSpoken(config, answers.hosts?.get(config.localPool.cluster) ?? [], context.signal),
+    spoken: await askSpoken(config, snapshot, context.signal),
     peers: await askCertificates(config),
   });
   const report = { site: config.site, admin, version: snapshot.version, findings };

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { connect } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 import { formatAddress, type TcpAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { whyKeyUsageIsRefused } from '../listener/key-usage.ts';
@@ -9,6 +9,7 @@ import { whyKeyUsageIsRefused } from '../listener/key-usage.ts';
 export interface PeerCertificate {
   readonly address: string;
   readonly site: string;
+  readonly sni: string;
   /** Why Envoy 1.38 and later refuse its certificate, though others take it; null: they do not. */
   readonly why: string | null;
 }
@@ -24,23 +25,25 @@ export async function askCertificates(config: Config): Promise<PeerCertificate[]
     const certificate = await certificateOf(server, tls.sni);
     return certificate === null
       ? null
-      : { address: formatAddress(server), site, why: whyKeyUsageIsRefused(certificate) };
+      : { address: formatAddress(server), site, sni: tls.sni, why: whyKeyUsageIsRefused(certificate) };
   });
   return (await Promise.all(asked)).filter((peer) => peer !== null);
 }
 
 /** Null where it can't be had from here. */
 async function certificateOf({ host, port }: TcpAddress, servername: string): Promise<X509Certificate | null> {
-  // Only to look at it; nothing is said over this connection.
-  const socket = connect({ host, port, servername, rejectUnauthorized: false, timeout: TIMEOUT_MS });
-  socket.on('timeout', () => socket.destroy(new Error('no TLS in time')));
+  let socket: TLSSocket | undefined;
   try {
+    // Only to look at it; nothing is said over this connection.
+    const connecting = connect({ host, port, servername, rejectUnauthorized: false, timeout: TIMEOUT_MS });
+    socket = connecting;
+    connecting.on('timeout', () => connecting.destroy(new Error('no TLS in time')));
     await once(socket, 'secureConnect');
     const certificate = socket.getPeerX509Certificate();
     return certificate === undefined ? null : new X509Certificate(certificate.raw);
   } catch {
     return null;
   } finally {
-    socket.destroy();
+    socket?.destroy();
   }
 }

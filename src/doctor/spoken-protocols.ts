@@ -1,7 +1,9 @@
 import type { Config } from '../config/config.ts';
-import type { Host } from '../envoy-admin/admin-client.ts';
 import { askByHttp1, type Question, speaksHttp2 } from '../health/ask-server.ts';
 import { reasonOf, tcpAddressOf } from '../health/check-probe.ts';
+import type { EnvoySnapshot } from './envoy-snapshot.ts';
+import { INTERNAL_UPSTREAM, RAW_BUFFER, UPSTREAM_TLS } from './extension-types.ts';
+import { at, listAt, typeOf } from './json.ts';
 
 /** What a server speaks, as far as it can be found out from here. */
 export interface Spoken {
@@ -19,9 +21,16 @@ const MAX_ASKED = 3;
 
 const TIMEOUT_MS = 2_000;
 
-/** Asks servers of the local pool in each protocol, which changes nothing there. */
-export async function askSpoken(config: Config, hosts: readonly Host[], signal: AbortSignal): Promise<Spoken[]> {
-  const { healthCheck, tls } = config.localPool;
+/**
+ * Asks servers of the local pool in each protocol, over TLS where Envoy does; that changes nothing there. None are asked to
+ * whom Envoy speaks in a way that can't be done here, such as with the PROXY protocol.
+ */
+export async function askSpoken(config: Config, snapshot: EnvoySnapshot, signal: AbortSignal): Promise<Spoken[]> {
+  const { cluster, healthCheck } = config.localPool;
+  const transport = transportOf(snapshot.clusters.get(cluster));
+  if (transport === 'other' || (transport === 'tls' && config.localPool.tls === null)) return [];
+  const tls = transport === 'tls' ? config.localPool.tls : null;
+  const hosts = snapshot.hosts?.get(cluster) ?? [];
   const question: Question = {
     method: 'HEAD',
     path: healthCheck.path ?? '/',
@@ -47,7 +56,15 @@ export async function askSpoken(config: Config, hosts: readonly Host[], signal: 
   return answers.filter((answer) => answer !== null);
 }
 
-/** What is not HTTP/1.1, or an end: TLS servers have either for clear text. */
+/** Bytes that are not HTTP/1.1, as TLS servers have for clear text. One that only closes may not take this peer. */
 function isAnswer(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && /^(HPE_|ECONNRESET|EPROTO)/.test(String(error.code));
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('HPE_');
+}
+
+function transportOf(cluster: unknown): 'clear text' | 'tls' | 'other' {
+  if (listAt(cluster, 'transport_socket_matches').length > 0) return 'other';
+  const outer = at(cluster, 'transport_socket', 'typed_config');
+  const socket = typeOf(outer) === INTERNAL_UPSTREAM ? at(outer, 'transport_socket', 'typed_config') : outer;
+  if (socket === undefined || typeOf(socket) === RAW_BUFFER) return 'clear text';
+  return typeOf(socket) === UPSTREAM_TLS ? 'tls' : 'other';
 }

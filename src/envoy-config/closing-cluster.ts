@@ -1,5 +1,5 @@
 import { formatAddress, type TcpAddress } from '../config/address.ts';
-import { renderAddress } from './cluster-parts.ts';
+import { type CheckTiming, EDGE_INTERVAL_MS, renderAddress } from './cluster-parts.ts';
 import { type JsonObject, typed } from './json.ts';
 import { closingCluster } from './names.ts';
 
@@ -18,9 +18,13 @@ export interface ClosedServers {
   readonly servers: readonly TcpAddress[];
 }
 
-/** The endpoints of the HTTP cluster. Its health check goes straight to the servers. */
-export function endpointsThroughListener({ cluster, servers }: ClosedServers): JsonObject {
-  return assignment(cluster, servers, (server) => ({
+/** The endpoints of the HTTP cluster. Its health check goes straight to the servers. @param name of another that leads there, too */
+export function endpointsThroughListener({
+  cluster,
+  servers,
+  name = cluster,
+}: ClosedServers & { readonly name?: string }): JsonObject {
+  return assignment(name, servers, (server) => ({
     address: {
       envoy_internal_address: {
         server_listener_name: closingCluster(cluster),
@@ -68,6 +72,15 @@ export function renderClosingListener(cluster: string): JsonObject {
       },
     ],
   };
+}
+
+/**
+ * After so many failures the closing cluster condemns a server, and never before the HTTP cluster, whose check has the same
+ * interval and time-out and may begin a whole interval later: a retry would come to the same server, and what is opened to one
+ * that is condemned already is not closed.
+ */
+export function closingThreshold(unhealthy: number, { intervalMs, timeoutMs }: CheckTiming): number {
+  return unhealthy + Math.floor(intervalMs / (timeoutMs + EDGE_INTERVAL_MS)) + 1;
 }
 
 /**

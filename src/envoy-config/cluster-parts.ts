@@ -1,5 +1,5 @@
 import { type Address, isIpAddress, type TcpAddress } from '../config/address.ts';
-import type { EnvoyVersion } from '../config/config.ts';
+import type { EnvoyVersion, TlsConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import type { JsonObject } from './json.ts';
 import { keepsHostsWithoutDns } from './versions.ts';
@@ -33,26 +33,33 @@ export function noLimits(): JsonObject {
   };
 }
 
+/** After a failure it is asked again at once, so that verdicts come by the time-out alone. No interval is shorter. */
+export const EDGE_INTERVAL_MS = 100;
+
 /** For an HTTP health check of what speaks HTTP/2 only. */
 export const OVER_HTTP2 = { codec_client_type: 'HTTP2' };
+
+/** Beside it, over TLS: servers take HTTP/2 by ALPN, which Envoy's health checks do not offer by themselves. */
+export function alpnOfCheck(isHttp2: boolean, tls: TlsConfig | null): JsonObject {
+  return isHttp2 && tls !== null ? { tls_options: { alpn_protocols: ['h2'] } } : {};
+}
 
 /** For an HTTP health check that any answer satisfies. */
 export const ANY_STATUS = [{ start: 100, end: 600 }];
 
-/** Checks as often with traffic as without, and at once again after a failure. */
-export function checkTiming({
-  intervalMs,
-  timeoutMs,
-}: {
+export interface CheckTiming {
   readonly intervalMs: number;
   readonly timeoutMs: number;
-}): JsonObject {
+}
+
+/** Checks as often with traffic as without, and at once again after a failure. */
+export function checkTiming({ intervalMs, timeoutMs }: CheckTiming): JsonObject {
   const interval = formatProtoDuration(intervalMs);
   return {
     timeout: formatProtoDuration(timeoutMs),
     interval,
     no_traffic_interval: interval,
-    unhealthy_edge_interval: formatProtoDuration(Math.min(intervalMs, 250)),
+    unhealthy_edge_interval: formatProtoDuration(EDGE_INTERVAL_MS),
     healthy_threshold: 1,
   };
 }

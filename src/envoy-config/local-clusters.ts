@@ -2,12 +2,13 @@ import type { Config, EjectConfig, LocalProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../contract.ts';
 import {
+  closingThreshold,
   endpointsThroughListener,
   renderClosingCluster,
   renderClosingListener,
   transportThroughListener,
 } from './closing-cluster.ts';
-import { ANY_STATUS, checkTiming, endpoints, OVER_HTTP2, poolDefaults } from './cluster-parts.ts';
+import { ANY_STATUS, alpnOfCheck, checkTiming, endpoints, OVER_HTTP2, poolDefaults } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { httpOptions } from './http-options.ts';
 import type { JsonObject } from './json.ts';
@@ -37,7 +38,7 @@ function localCluster(config: Config, name: string, protocol: LocalProtocol): Js
   return {
     name,
     ...(localPool.closeWhenDown
-      ? { ...endpointsThroughListener(localPool), transport_socket: transportThroughListener(tls) }
+      ? { ...endpointsThroughListener({ ...localPool, name }), transport_socket: transportThroughListener(tls) }
       : {
           ...endpoints(name, localPool.servers, envoy.version),
           ...(tls === null ? {} : { transport_socket: tls }),
@@ -62,12 +63,14 @@ const DOWN_AFTER = 2;
 /** Closes what is open to a server that its health check has condemned. */
 function closingCluster(config: Config): JsonObject {
   const { localPool } = config;
+  const timing = localPool.healthCheck;
   return renderClosingCluster(localPool, {
     connect_timeout: formatProtoDuration(localPool.connectTimeoutMs),
     ...poolDefaults(),
     healthCheck: {
-      ...healthCheck(config, DOWN_AFTER + 1, { expected_statuses: ANY_STATUS }),
-      unhealthy_edge_interval: '0.1s',
+      ...healthCheck(config, closingThreshold(DOWN_AFTER, timing), { expected_statuses: ANY_STATUS }),
+      // More often, so that its further failures take no longer.
+      interval: formatProtoDuration(timing.intervalMs / 2),
     },
     inner: localTls(config),
   });
@@ -80,12 +83,16 @@ function localTls({ localPool, envoy }: Config): JsonObject | null {
 /** @param more of the HTTP check */
 function healthCheck({ localPool }: Config, unhealthy_threshold: number, more: JsonObject): JsonObject {
   const { path, host, ...timing } = localPool.healthCheck;
+  const isHttp2 = localPool.protocol === 'http2';
   return {
     ...checkTiming(timing),
     unhealthy_threshold,
     ...(path === null
       ? { tcp_health_check: {} }
-      : { http_health_check: { path, host, ...more, ...(localPool.protocol === 'http2' ? OVER_HTTP2 : {}) } }),
+      : {
+          http_health_check: { path, host, ...more, ...(isHttp2 ? OVER_HTTP2 : {}) },
+          ...alpnOfCheck(isHttp2, localPool.tls),
+        }),
   };
 }
 

@@ -22,17 +22,26 @@ import {
  * @throws Error when the config lacks what only rendering needs
  */
 export function printBootstrap(config: Config): string {
-  const document = new Document(withSharedParts(renderBootstrap(config)), { anchorPrefix: 'same' });
+  const document = new Document(withSharedParts(renderBootstrap(config)), {
+    anchorPrefix: 'same',
+    // Envoy reads a plain no, on or 0:10 as YAML 1.1 does; of the site's names some may look so.
+    schema: 'yaml-1.1',
+  });
   document.commentBefore =
     ` Envoy ${config.envoy.version} bootstrap of site ${config.site}, printed by "site-persistence envoy" from the site's\n` +
     ' config file. Change that file and print again instead of editing this one. "timeout: 0s" is no limit: a request may take as\n' +
     ' long as it needs. "*same1" is the part with "&same1" once more.';
   const comments = commentsByName(config);
+  const said = new Set<string>();
   walk(document.contents, (map) => {
     const name = map.get('name');
-    const comment = typeof name === 'string' ? comments.get(name) : undefined;
-    if (comment !== undefined) map.commentBefore = ` ${comment}`;
-    for (const pair of map.items) commentKey(pair);
+    if (typeof name === 'string') {
+      const comment = comments.get(name);
+      // Once: the next of that name is the same for another method, or at another place.
+      comments.delete(name);
+      if (comment !== undefined) map.commentBefore = ` ${comment}`;
+    }
+    for (const pair of map.items) commentKey(pair, said);
   });
   const { admin } = config.envoy;
   const adminNode = document.get('admin', true);
@@ -86,7 +95,11 @@ function commentsByName(config: Config): Map<string, string> {
   ]);
   for (const pool of config.remotePools) {
     const { site, cluster } = pool;
-    comments.set(`decided_${cluster}`, `The sidecar says: to ${site}, which owns the session.`);
+    comments.set(
+      `decided_${cluster}`,
+      `The sidecar says: to ${site}, which owns the session. The hop header is added here for the first try, and by the pool's\n` +
+        ' upstream filter to a retry that comes from the local pool.',
+    );
     comments.set(`undecided_${cluster}`, `No decision, but a cookie of ${site}.`);
     comments.set(
       adoptedRoute(pool),
@@ -129,12 +142,15 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
     'Here for the first try; the upstream filter of the remote pool adds it to a retry from the local pool.',
 };
 
-function commentKey(pair: Pair): void {
+function commentKey(pair: Pair, said: Set<string>): void {
   if (!isScalar(pair.key)) return;
   const key = String(pair.key.value);
+  if (said.has(key)) return;
   const comment = COMMENTS_BY_KEY[key];
   const isAbout = key !== 'http_protocol_options' || (isMap(pair.value) && pair.value.has('accept_http_10'));
-  if (comment !== undefined && isAbout) pair.key.commentBefore = ` ${comment}`;
+  if (comment === undefined || !isAbout) return;
+  said.add(key);
+  pair.key.commentBefore = ` ${comment}`;
 }
 
 /** Shorter than this a repetition is easier to read than a reference. */

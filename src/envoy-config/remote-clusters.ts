@@ -4,6 +4,7 @@ import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../contract.ts';
 import { canStandIn } from './can-stand-in.ts';
 import {
+  closingThreshold,
   endpointsThroughListener,
   renderClosingCluster,
   renderClosingListener,
@@ -11,6 +12,7 @@ import {
 } from './closing-cluster.ts';
 import {
   ANY_STATUS,
+  alpnOfCheck,
   CONNECT_TIMEOUT,
   checkTiming,
   endpoints,
@@ -24,7 +26,7 @@ import { healthCheckHost } from './health-check.ts';
 import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { overHttp2, STAND_IN, withFallback } from './names.ts';
-import { remoteProtocol } from './protocols.ts';
+import { hasHttp2Twin, remoteProtocol } from './protocols.ts';
 import { markServedElsewhere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
 import { hasPriorityGroups } from './versions.ts';
@@ -49,16 +51,6 @@ export function renderRemoteListeners(config: Config): JsonObject[] {
   return config.remotePools
     .filter((pool) => closesOnSilence(config, pool))
     .map(({ cluster }) => renderClosingListener(cluster));
-}
-
-/**
- * In clear text nothing tells which protocol a site speaks, so that a check of its own has to find out. It takes a route whose
- * retry does not lead to the same site by HTTP/1.1, where a connection into silence is taken for one that stands.
- */
-function hasHttp2Twin(config: Config, pool: RemotePoolConfig): boolean {
-  const { localPool, envoy } = config;
-  const isUnclear = pool.protocol === 'auto' && pool.tls === null && localPool.protocol === 'http1';
-  return isUnclear && canStandIn(config) && hasPriorityGroups(envoy.version);
 }
 
 /**
@@ -102,7 +94,7 @@ function http2Twin(config: Config, pool: RemotePoolConfig): JsonObject {
       {
         ...statusCheck(config, pool, OVER_HTTP2),
         // Not before the other check, whose cluster would then be taken in this one's place, and be as silent.
-        unhealthy_threshold: pool.healthCheck.unhealthy + 1,
+        unhealthy_threshold: closingThreshold(pool.healthCheck.unhealthy, pool.healthCheck),
         // A site that speaks HTTP/1.1 only never has traffic here: it is asked no more often than this.
         no_traffic_interval: formatProtoDuration(pool.healthCheck.intervalMs),
       },
@@ -124,13 +116,12 @@ function common(): JsonObject {
 function statusCheck(config: Config, pool: RemotePoolConfig, more: JsonObject = {}): JsonObject {
   return {
     ...checkTiming(pool.healthCheck),
-    // Three time-outs and the sidecar's next poll come before the pings give up: see HTTP2.
-    unhealthy_edge_interval: '0.1s',
     // The same where requests go by the other protocol: Envoy then says of this cluster that it has no traffic.
     no_traffic_interval: formatProtoDuration(pool.healthCheck.intervalMs / 4),
     no_traffic_healthy_interval: formatProtoDuration(pool.healthCheck.intervalMs),
     // For lost packets and refused connections. The 503 of a site that is down takes it out at once.
     unhealthy_threshold: pool.healthCheck.unhealthy,
+    ...alpnOfCheck('codec_client_type' in more, pool.tls),
     http_health_check: {
       path: config.statusUri,
       host: healthCheckHost(pool),
@@ -158,8 +149,8 @@ function closingCluster(config: Config, pool: RemotePoolConfig): JsonObject {
     ...common(),
     healthCheck: {
       ...statusCheck(config, pool, { expected_statuses: ANY_STATUS }),
-      unhealthy_threshold: pool.healthCheck.unhealthy + 1,
-      // More often, so that this one more failure takes no longer.
+      unhealthy_threshold: closingThreshold(pool.healthCheck.unhealthy, pool.healthCheck),
+      // More often, so that its further failures take no longer.
       interval: formatProtoDuration(pool.healthCheck.intervalMs / 2),
     },
     inner: remoteTls(config, pool),

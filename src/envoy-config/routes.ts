@@ -44,9 +44,7 @@ export function renderRouteConfig(config: Config): JsonObject {
             remoteRoute(config, pool, carriesCookie(pool.cookie.name, config.envoy.version)),
           ),
           undecidedLocalRoute(config),
-        ]
-          .flatMap((route) => [...retriedOnReset(config, route), route])
-          .flatMap((route) => [...upgradesOverHttp1(config, route), route]),
+        ].flatMap((route) => [...upgradesOverHttp1(config, route), ...retriedOnReset(config, route), route]),
       },
     ],
   };
@@ -58,9 +56,10 @@ export const BODY_BUFFER_BYTES = 8 * 1024 * 1024;
 /**
  * The same for GET and HEAD, which may be repeated when a connection breaks (RFC 9110, 9.2.2). Once, so that a request that
  * kills its server kills two at most: the first retry of a local route leads to the stand-in listener, which does not repeat it,
- * and another site's edge answers for its own servers. A route that can't leave the local pool has one retry of any kind.
+ * and another site's edge answers for its own servers. A route that can't leave the local pool has one retry of any kind. With
+ * `close_when_down` a connection that is refused is one that breaks, and the stand-in listener repeats it as well: three at most.
  */
-function retriedOnReset({ envoy, localPool }: Config, route: Route): Route[] {
+export function retriedOnReset({ envoy, localPool }: Config, route: Route): Route[] {
   if (!envoy.retryOnReset) return [];
   const { match, route: action } = route;
   const retry_policy = {
@@ -89,11 +88,15 @@ export function upgradesOverHttp1({ localPool }: Config, route: Route): JsonObje
   return [{ ...route, match, route: action }];
 }
 
-/** The same with another cluster, wherever it stands. */
+/** The same with another cluster, wherever it is named. */
 function withCluster(value: Json | undefined, from: string, to: string): Json {
   if (Array.isArray(value)) return value.map((item) => withCluster(item, from, to));
-  if (typeof value !== 'object' || value === null) return value === from ? to : (value ?? null);
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withCluster(item, from, to)]));
+  if (typeof value !== 'object' || value === null) return value ?? null;
+  const entries = Object.entries(value).map(([key, item]) => {
+    const isName = (key === 'cluster' || key === 'cluster_name') && item === from;
+    return [key, isName ? to : withCluster(item, from, to)] as const;
+  });
+  return Object.fromEntries(entries);
 }
 
 /** Here, and where no server here takes it at another site. */

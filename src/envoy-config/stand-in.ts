@@ -5,7 +5,7 @@ import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
 import { refusalsOfEnvoy, routerFilter, statefulSessionFilter, upgrades } from './listener.ts';
 import { oneOwnerFilter, STAND_IN } from './names.ts';
-import { BODY_BUFFER_BYTES, plainLocalRoute, upgradesOverHttp1 } from './routes.ts';
+import { BODY_BUFFER_BYTES, plainLocalRoute, retriedOnReset, upgradesOverHttp1 } from './routes.ts';
 import { onlyWhenServedHere } from './served-here.ts';
 
 /**
@@ -63,7 +63,11 @@ function connectionManager(config: Config): JsonObject {
             plainLocalRoute(config, 'stand_in_forwarded', [isForwardedByAnother(config)]),
             // Of what this site meant to forward the hop header is its own, from the first try.
             { ...plainLocalRoute(config, STAND_IN, []), request_headers_to_remove: [HOP_HEADER] },
-          ].flatMap((route) => [...upgradesOverHttp1(config, route), route]),
+          ].flatMap((route) => [
+            ...upgradesOverHttp1(config, route),
+            ...(config.localPool.closeWhenDown ? retriedOnReset(config, route) : []),
+            route,
+          ]),
         },
       ],
     },

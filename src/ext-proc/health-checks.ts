@@ -17,11 +17,11 @@ export class HealthChecks {
   /** Those that have not been told of the stop; null before it. */
   #untold: Set<Http2Session> | null = null;
   #onAllTold: () => void = () => {};
-  #wasAnswered = false;
+  #wasAsked = false;
 
-  /** Whether an Envoy has been told that this sidecar serves. */
-  get wasAnswered(): boolean {
-    return this.#wasAnswered;
+  /** Whether an Envoy has asked how this sidecar is, and has its answer. */
+  get wasAsked(): boolean {
+    return this.#wasAsked;
   }
 
   /** To be called with each stream that is no decision's, before it is answered. */
@@ -34,7 +34,7 @@ export class HealthChecks {
     const tellsOfStop = this.#untold !== null;
     stream.once('close', () => {
       if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
-      this.#wasAnswered = true;
+      this.#wasAsked = true;
       if (tellsOfStop) this.#told(session);
     });
   }

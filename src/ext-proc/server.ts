@@ -20,7 +20,7 @@ import { OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 import type { ExtProcService } from './service.ts';
 
-/** Calls still running this long after a stop was asked for are cut off: the whole stop stays under 5 s. */
+/** Calls still running this long after Envoy has seen the stop are cut off: with its up to 1 s the whole stop stays under 5 s. */
 const STOP_GRACE_MS = 3_500;
 
 /** Each worker of an Envoy has one, or a few. */
@@ -135,7 +135,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       isAccepting = true;
     },
     get isSeenByEnvoy() {
-      return healthChecks.wasAnswered;
+      return healthChecks.wasAsked;
     },
     async close() {
       connectionLog.close();

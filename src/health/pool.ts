@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import type { Host, PoolCount } from '../envoy-admin/admin-client.ts';
 import { overHttp2 } from '../envoy-config/names.ts';
+import { hasHttp2Twin } from '../envoy-config/protocols.ts';
 
 /** What is watched of a pool, from the config; in the order of the policy's sites. */
 export interface WatchedPool {
@@ -37,7 +38,7 @@ export function watchedPools(config: Config): readonly WatchedPool[] {
     ...config.remotePools.map((pool, index) => ({
       site: pool.site,
       cluster: pool.cluster,
-      twin: overHttp2(pool),
+      twin: hasHttp2Twin(config, pool) ? overHttp2(pool) : null,
       key: `remote_pools[${index}].cluster`,
       minUp: pool.minUp,
     })),

@@ -146,7 +146,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
     const hosts = new Map<string, readonly Host[]>();
     try {
-      for (const { clusters, servers } of batches(changed.map((pool) => [pool.cluster, totalOf(pool)]))) {
+      const asked = changed.flatMap(({ cluster, twin }, index) => {
+        const servers = totalOf(changed[index]);
+        return [[cluster, servers] as const, ...(twin === null ? [] : [[twin, servers] as const])];
+      });
+      for (const { clusters, servers } of batches(asked)) {
         for (const [name, of] of await client.listHosts(clusters, maxBytesOfHosts(servers))) hosts.set(name, of);
       }
     } catch {
@@ -155,7 +159,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     pools = pools.map((pool, index) => {
       const of = watched[index];
       // Hosts that could not be asked for are better not named than named as they were.
-      return of !== undefined && changed.includes(of) ? { ...pool, hosts: hosts.get(of.cluster) ?? [] } : pool;
+      return of !== undefined && changed.includes(of) ? { ...pool, hosts: hostsOf(of, hosts) } : pool;
     });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
@@ -163,8 +167,8 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     });
   }
 
-  function totalOf(pool: WatchedPool): number {
-    return pools[watched.indexOf(pool)]?.count.total ?? 0;
+  function totalOf(pool: WatchedPool | undefined): number {
+    return pool === undefined ? 0 : (pools[watched.indexOf(pool)]?.count.total ?? 0);
   }
 
   function logPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
@@ -251,6 +255,12 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       await running;
     },
   };
+}
+
+/** What is up by the twin's check is up. */
+function hostsOf({ cluster, twin }: WatchedPool, hosts: ReadonlyMap<string, readonly Host[]>): Host[] {
+  const upByTwin = new Set((hosts.get(twin ?? '') ?? []).filter(({ up }) => up).map(({ address }) => address));
+  return (hosts.get(cluster) ?? []).map((host) => (upByTwin.has(host.address) ? { ...host, up: true, why: '' } : host));
 }
 
 function healthOf(pools: readonly PoolState[]): PoolHealth {

@@ -73,7 +73,10 @@ export function createGeneration(config: Config, parts: SharedServices, before: 
 
 /** All of a config that a watcher of health goes by. */
 function healthSettings(config: Config) {
-  return { watched: watchedPools(config), admin: config.envoy.admin, ...config.health };
+  const { localPool, remotePools } = config;
+  // What the checks are repeated by that fail.
+  const checks = [localPool, ...remotePools].map(({ healthCheck, protocol, tls }) => ({ healthCheck, protocol, tls }));
+  return { checks, watched: watchedPools(config), admin: config.envoy.admin, ...config.health };
 }
 
 function fastPathSettings({ envoy }: Config) {

@@ -576,7 +576,7 @@ const CASES: readonly Case[] = [
       };
     },
     finds: ['headers sent: wrong'],
-    says: /keeps back what the sidecar reads: cookie$/,
+    says: /holds back headers that the sidecar reads: cookie$/,
     fix: /exact: cookie/,
     at: extProc,
   },
@@ -586,7 +586,7 @@ const CASES: readonly Case[] = [
       tree(extProc(b), 'forward_rules').disallowed_headers = { patterns: [{ safe_regex: { regex: 'x-site-.*' } }] };
     },
     finds: ['headers sent: wrong'],
-    says: /keeps back what the sidecar reads: x-site-hop, x-site-refused$/,
+    says: /holds back headers that the sidecar reads: x-site-hop, x-site-refused$/,
   },
   {
     name: 'every header leaves Envoy',

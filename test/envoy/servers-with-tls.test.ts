@@ -23,13 +23,16 @@ beforeAll(async () => {
   return async () => await rm(directory, { recursive: true, force: true });
 });
 
+/** @param alpn where it is one protocol, a connection that has not agreed on it is closed */
 async function startTlsServer(
   port: number,
   { certFile, keyFile }: IssuedFiles,
+  alpn: readonly string[],
 ): Promise<{ leadTo(port: number): void }> {
   let target = 0;
   const [cert, key] = await Promise.all([readFile(certFile), readFile(keyFile)]);
-  const server: Server = createServer({ cert, key, ALPNProtocols: ['h2', 'http/1.1'] }, (socket) => {
+  const server: Server = createServer({ cert, key, ALPNProtocols: [...alpn] }, (socket) => {
+    if (alpn.length === 1 && socket.alpnProtocol !== alpn[0]) return void socket.destroy();
     const inner = connect(target, '127.0.0.1');
     socket.on('error', () => inner.destroy()).on('close', () => inner.destroy());
     inner.on('error', () => socket.destroy()).on('close', () => socket.destroy());
@@ -48,7 +51,8 @@ async function startTlsServer(
 /** East's servers speak TLS. */
 async function startLab(pool: Record<string, unknown>, options: LabOptions): Promise<TwoSites> {
   const ports = await freePorts(2);
-  const fronts = await Promise.all(ports.map((port) => startTlsServer(port, files)));
+  const alpn = pool.protocol === 'http2' ? ['h2'] : ['h2', 'http/1.1'];
+  const fronts = await Promise.all(ports.map((port) => startTlsServer(port, files, alpn)));
   const lab = await startTwoSites({
     ...options,
     configure: (file, site) => {
@@ -80,12 +84,18 @@ describe.each(['1.40.0', '1.36.4'] as const)('Envoy %s', (envoyVersion) => {
     expect(await client.ask(lab.east.url)).toMatchObject({ site: 'west' });
   });
 
-  test('speak gRPC', async () => {
-    const lab = await startLab({ protocol: 'downstream' }, { envoyVersion, appsSpeak: 'both' });
-    for (const edge of [lab.east.url, lab.west.url]) {
-      const client = new GrpcClient(edge, () => new Metadata());
-      expect(await client.say('one', 'two')).toMatchObject({ status: 'OK', messages: ['one', 'two'] });
-      client.close();
-    }
-  });
+  test.each([
+    ['downstream', 'both'],
+    ['http2', 'http2'],
+  ] as const)(
+    'speak gRPC, protocol %s, and are asked for a path by their health check',
+    async (protocol, appsSpeak) => {
+      const lab = await startLab({ protocol }, { envoyVersion, appsSpeak });
+      for (const edge of [lab.east.url, lab.west.url]) {
+        const client = new GrpcClient(edge, () => new Metadata());
+        expect(await client.say('one', 'two')).toMatchObject({ status: 'OK', messages: ['one', 'two'] });
+        client.close();
+      }
+    },
+  );
 });

@@ -168,6 +168,42 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
     });
   });
 
+  test('one local server is killed, with close_when_down: no GET is lost', async () => {
+    await withLab(envoyVersion, closeWhenDown, async (lab) => {
+      const get = await Load.start({ clients: 8, homes: [lab.east.url], edges: [lab.east.url], request: GET });
+      await get.during(200);
+      await lab.east.apps[0]?.stop('SIGKILL');
+      await untilClosed(lab.east, 1);
+      await get.during(200);
+      const report = await get.stop();
+      const { requests, lost, mostLostByOneClient, longestMs, moved } = report;
+      const what = `local server killed, close_when_down, ${envoyVersion}`;
+      rows.push({ what, method: 'GET', requests, lost, mostLostByOneClient, 'longest wait ms': longestMs, moved });
+      expect(lost, report.losses.join('\n')).toBe(0);
+      expect(report.leftTheSite).toBe(0);
+    });
+  });
+
+  test('one local server hangs, with close_when_down and checks that are far apart', async () => {
+    const configure: Configure = (file) => {
+      closeWhenDown(file);
+      file.local_pool.health_check = { path: '/healthz', interval: '3s', timeout: '500ms' };
+    };
+    await withLab(envoyVersion, configure, async (lab) => {
+      const loads = await startLoads([lab.east.url], [lab.east.url]);
+      await loads.get.during(200);
+      lab.east.apps[0]?.signal('SIGSTOP');
+      await untilClosed(lab.east, 1);
+      await loads.get.during(200);
+      lab.east.apps[0]?.signal('SIGCONT');
+      const [gets, posts] = await Promise.all([loads.get.stop(), loads.post.stop()]);
+      expect(gets.lost, gets.losses.join('\n')).toBe(0);
+      expect(posts.mostLostByOneClient, posts.losses.join('\n')).toBeLessThanOrEqual(1);
+      // 1.5 s, and 8 failures of 0.6 s.
+      expect(Math.max(gets.longestMs, posts.longestMs)).toBeLessThanOrEqual(8_000);
+    });
+  });
+
   test('the servers of the other site hang, with close_when_down', async () => {
     await withLab(envoyVersion, closeWhenDown, async (lab) => {
       const loads = await startLoads([lab.west.url], [lab.east.url]);

@@ -1,6 +1,8 @@
+import type { Config } from '../../config/config.ts';
 import { HOP_HEADER } from '../../contract.ts';
+import { closingCluster, overHttp1 } from '../../envoy-config/names.ts';
 import type { Facts } from '../facts.ts';
-import { ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { durationMsAt, listAt, numberAt, pick, textAt } from '../json.ts';
 import { type Pool, poolsOf } from '../pools.ts';
 import type { CheckGroup } from './check.ts';
@@ -21,7 +23,7 @@ export const POOL_CHECKS: CheckGroup = {
 
 function clusters({ config, snapshot, expected }: Facts): Verdict[] {
   if (snapshot.unread.has('configDump')) return [unchecked('the config cannot be read')];
-  return poolsOf(config).map((pool) => {
+  const verdicts = poolsOf(config).map((pool) => {
     const { cluster } = pool;
     if (snapshot.clusters.has(cluster)) return ok(`${cluster} is there${pool.isLocal ? '' : `, for ${pool.site}`}`);
     return wrong(
@@ -31,6 +33,24 @@ function clusters({ config, snapshot, expected }: Facts): Verdict[] {
       ]),
     );
   });
+  return [...verdicts, ...companions(config, snapshot.clusters)];
+}
+
+/** Clusters beside that of the local pool, without which a key of the config has no effect. */
+function companions({ localPool }: Config, clusters: ReadonlyMap<string, unknown>): Verdict[] {
+  if (localPool.servers.length === 0) return [];
+  const wanted = [
+    ...(localPool.closeWhenDown ? [{ name: closingCluster(localPool.cluster), key: 'close_when_down: true' }] : []),
+    ...(localPool.protocol === 'downstream' ? [{ name: overHttp1(localPool), key: 'protocol: downstream' }] : []),
+  ];
+  return wanted
+    .filter(({ name }) => !clusters.has(name))
+    .map(({ name, key }) =>
+      wrong(
+        `Envoy has no cluster ${name}: local_pool's ${key} is not in force`,
+        steps('print the Envoy config again, and start Envoy with it:', 'site-persistence envoy > envoy.yaml'),
+      ),
+    );
 }
 
 /** Pools without a cluster are the business of one check alone. */

@@ -45,7 +45,8 @@ function localProtocol(facts: Facts): Verdict[] {
   if (settings === undefined) return [];
   const actual = protocolOf(settings);
   const verdicts: Verdict[] = [];
-  if (actual !== protocol) {
+  // Where the operator's own Envoy config lists the servers, the key is for nothing.
+  if (actual !== protocol && config.localPool.servers.length > 0) {
     verdicts.push(
       warn(
         `Envoy speaks ${LABELS[actual]} to ${cluster}, and the config file says ${protocol} (local_pool.protocol)`,
@@ -87,12 +88,13 @@ function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { co
 
 /** gRPC ends with trailers, which HTTP/1.1 between two Envoys drops. */
 function betweenSites({ config, snapshot }: Facts): Verdict[] {
+  const localSpeaks = protocolOf(snapshot.clusters.get(config.localPool.cluster));
   const present = config.remotePools.filter(({ cluster }) => snapshot.clusters.has(cluster));
   return present.map((pool) => {
     const { cluster, site } = pool;
     const actual = protocolOf(snapshot.clusters.get(cluster));
     const isHttp1 = actual === 'http1' && !snapshot.clusters.has(overHttp2(pool));
-    if (isHttp1 && config.localPool.protocol !== 'http1') {
+    if (isHttp1 && localSpeaks !== 'http1') {
       return wrong(
         `Envoy speaks HTTP/1.1 to ${site}: gRPC for sessions of ${site} fails, though both sites are up`,
         yaml(`in the remote pool of ${site} in the site's config file, and print Envoy's config again:`, {
@@ -107,14 +109,22 @@ function betweenSites({ config, snapshot }: Facts): Verdict[] {
 }
 
 /** Servers' certificates that only some Envoys take. */
-function certificates({ peers, version }: Facts): Verdict[] {
-  if (peers.length === 0) return [ok('no server of a pool has shown a certificate')];
-  return peers.map(({ address, site, why }) => {
-    if (why === null) return ok(`that of ${address} (${site}) is taken by every Envoy`);
+function certificates({ config, peers, version }: Facts): Verdict[] {
+  const pools = [config.localPool, ...config.remotePools].filter(
+    ({ tls, servers }) => tls !== null && servers.length > 0,
+  );
+  if (pools.length === 0) return [ok('Envoy speaks TLS to no pool')];
+  const unseen = pools.length - peers.length;
+  const missing =
+    unseen > 0 ? [unchecked(`${unseen} of ${pools.length} pools with TLS showed no certificate here`)] : [];
+  const seen = peers.map(({ address, site, sni, why }) => {
+    if (why === null) return ok(`that of ${address} (${site}): its keyUsage suits every Envoy`);
     const text = `that of ${address} (${site}): ${why}`;
-    return enforcesKeyUsage(version) ? wrong(text, steps('to see it:', SHOW_CERTIFICATE(address))) : warn(text);
+    return enforcesKeyUsage(version) ? wrong(text, steps('to see it:', showCertificate(address, sni))) : warn(text);
   });
+  return [...seen, ...missing];
 }
 
-const SHOW_CERTIFICATE = (address: string) =>
-  `openssl s_client -connect ${address} </dev/null | openssl x509 -noout -ext keyUsage`;
+function showCertificate(address: string, sni: string): string {
+  return `openssl s_client -connect ${address} -servername ${sni} </dev/null | openssl x509 -noout -ext keyUsage`;
+}

@@ -528,7 +528,9 @@ test.each([
 ])('a certificate that Envoy 1.38 and later refuse, with Envoy %s', (version, minor, mark) => {
   const config = configWith({ minor });
   const envoy = { ...fakeEnvoy(config), version };
-  const peers = [{ address: '192.0.2.1:443', site: 'west', why: 'its keyUsage lacks digitalSignature' }];
+  const peers = [
+    { address: '192.0.2.1:443', site: 'west', sni: 'west.test', why: 'its keyUsage lacks digitalSignature' },
+  ];
   expect(describeTroubles(examine(config, readSnapshot(answersOf(envoy)), { ...AROUND, peers }))).toEqual(
     expect.arrayContaining([`${mark} certificates: that of 192.0.2.1:443 (west): its keyUsage lacks digitalSignature`]),
   );
@@ -547,13 +549,13 @@ test.each([
   });
 });
 
-/** With a ttl of the cookie. */
+/** With a ttl of the cookie, and TLS to west. */
 function configWith({ minor }: { minor: string }) {
   return parseConfig(
     `
 site: east
 local_pool: { cluster: local_pool, cookie: { name: KVAAVROI, ttl: 1h }, servers: ["127.0.0.1:3001"] }
-remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ, servers: ["127.0.0.1:81"] }]
+remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ, servers: ["127.0.0.1:81"], tls: { sni: west.test } }]
 envoy: { listen: "127.0.0.1:80", version: "${minor}" }
 `,
     'site.yaml',

@@ -28,7 +28,7 @@ function reloading() {
     logger: log.logger,
   });
   async function finish(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
+    while (pending.length === 0) await new Promise((resolve) => setImmediate(resolve));
     pending.shift()?.();
     await new Promise((resolve) => setImmediate(resolve));
   }
