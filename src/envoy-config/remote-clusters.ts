@@ -95,8 +95,9 @@ function http2Twin(config: Config, pool: RemotePoolConfig): JsonObject {
         ...statusCheck(config, pool, OVER_HTTP2),
         // Not before the other check, whose cluster would then be taken in this one's place, and be as silent.
         unhealthy_threshold: closingThreshold(pool.healthCheck.unhealthy, pool.healthCheck),
-        // A site that speaks HTTP/1.1 only never has traffic here: it is asked no more often than this.
-        no_traffic_interval: formatProtoDuration(pool.healthCheck.intervalMs),
+        // A site that speaks HTTP/1.1 only is not to be asked each second.
+        unhealthy_interval: '10s',
+        no_traffic_interval: '10s',
       },
     ],
     ...httpOptions('http2', { limits: HEADER_LIMITS, pings: true, idleTimeoutMs: pool.idleTimeoutMs }),

@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.ts';
+import type { Config, RemotePoolConfig } from '../config/config.ts';
 import type { Host, PoolCount } from '../envoy-admin/admin-client.ts';
 import { overHttp2 } from '../envoy-config/names.ts';
 import { hasHttp2Twin } from '../envoy-config/protocols.ts';
@@ -7,11 +7,17 @@ import { hasHttp2Twin } from '../envoy-config/protocols.ts';
 export interface WatchedPool {
   readonly site: string;
   readonly cluster: string;
-  /** The same servers by another protocol, where Envoy has such a cluster; what is up in either is up. Null: never. */
-  readonly twin: string | null;
+  /** The same servers by another protocol; null where Envoy has no such cluster. */
+  readonly twin: Twin | null;
   /** The key of the config that names the cluster. */
   readonly key: string;
   readonly minUp: number;
+}
+
+export interface Twin {
+  readonly cluster: string;
+  /** For so long after a check of the twin succeeded, a pool whose own checks fail is not down: the link only loses packets. */
+  readonly aliveForMs: number;
 }
 
 /** A pool as last seen. Times are of the monotonic clock (`performance.now()`). */
@@ -38,11 +44,17 @@ export function watchedPools(config: Config): readonly WatchedPool[] {
     ...config.remotePools.map((pool, index) => ({
       site: pool.site,
       cluster: pool.cluster,
-      twin: hasHttp2Twin(config, pool) ? overHttp2(pool) : null,
+      twin: hasHttp2Twin(config, pool) ? twinOf(pool) : null,
       key: `remote_pools[${index}].cluster`,
       minUp: pool.minUp,
     })),
   ];
+}
+
+/** Three time-outs in a row take a site out: had its twin an answer meanwhile, the site was there. */
+function twinOf(pool: RemotePoolConfig): Twin {
+  const { unhealthy, timeoutMs } = pool.healthCheck;
+  return { cluster: overHttp2(pool), aliveForMs: unhealthy * timeoutMs };
 }
 
 /**
@@ -56,7 +68,7 @@ export function nextPoolState(
   count: PoolCount | undefined,
   settings: { readonly minUp: number; readonly holdUpMs: number; readonly nowMs: number },
 ): PoolState {
-  const seen = count ?? { up: 0, total: 0, failedChecks: null };
+  const seen = count ?? { up: 0, total: 0, failedChecks: null, succeededChecks: null };
   const isShort = seen.up < settings.minUp;
   const lastShortAtMs = isShort ? settings.nowMs : (previous?.lastShortAtMs ?? null);
   const isHeld = lastShortAtMs !== null && settings.nowMs - lastShortAtMs < settings.holdUpMs;

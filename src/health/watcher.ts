@@ -25,6 +25,7 @@ import {
   type WatchedPool,
   watchedPools,
 } from './pool.ts';
+import { Twins } from './twins.ts';
 
 /** A restarted Envoy must be known again in under 2 s, so the pause between two failed polls never grows past this. */
 const MAX_BACKOFF_MS = 1_000;
@@ -91,6 +92,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
   const watched = watchedPools(config);
+  const twins = new Twins(watched);
   const closing = new AbortController();
 
   const isSameEnvoy = memory !== undefined && isDeepStrictEqual(memory.config.envoy.admin, config.envoy.admin);
@@ -108,7 +110,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   async function poll(): Promise<boolean> {
     const startedAtMs = performance.now();
     try {
-      const counts = await countPools(client, watched);
+      const counts = await countPools(client, watched, twins);
       if (closing.signal.aborted) return false;
       counters.countPoll('ok', performance.now() - startedAtMs);
       await accept(counts);
@@ -123,9 +125,10 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   async function accept(counts: ReadonlyMap<string, PoolCount>): Promise<void> {
     const nowMs = performance.now();
+    const merged = twins.merge(counts, nowMs);
     const previous = pools.length === 0 ? remembered : pools;
     pools = watched.map((pool, index) =>
-      nextPoolState(previous[index], counts.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
+      nextPoolState(previous[index], merged.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
     );
     health = healthOf(pools);
     alert.observe(previous, pools, nowMs);
@@ -146,9 +149,9 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
     const hosts = new Map<string, readonly Host[]>();
     try {
-      const asked = changed.flatMap(({ cluster, twin }, index) => {
-        const servers = totalOf(changed[index]);
-        return [[cluster, servers] as const, ...(twin === null ? [] : [[twin, servers] as const])];
+      const asked = changed.flatMap((pool) => {
+        const clusters = [pool.cluster, twins.upBy(pool) ?? []].flat();
+        return clusters.map((cluster) => [cluster, totalOf(pool)] as const);
       });
       for (const { clusters, servers } of batches(asked)) {
         for (const [name, of] of await client.listHosts(clusters, maxBytesOfHosts(servers))) hosts.set(name, of);
@@ -159,7 +162,9 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     pools = pools.map((pool, index) => {
       const of = watched[index];
       // Hosts that could not be asked for are better not named than named as they were.
-      return of !== undefined && changed.includes(of) ? { ...pool, hosts: hostsOf(of, hosts) } : pool;
+      return of !== undefined && changed.includes(of)
+        ? { ...pool, hosts: hostsOf(of.cluster, twins.upBy(of), hosts) }
+        : pool;
     });
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
@@ -167,8 +172,8 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     });
   }
 
-  function totalOf(pool: WatchedPool | undefined): number {
-    return pool === undefined ? 0 : (pools[watched.indexOf(pool)]?.count.total ?? 0);
+  function totalOf(pool: WatchedPool): number {
+    return pools[watched.indexOf(pool)]?.count.total ?? 0;
   }
 
   function logPool(pool: WatchedPool, now: PoolState, isNew: boolean): void {
@@ -257,10 +262,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   };
 }
 
-/** What is up by the twin's check is up. */
-function hostsOf({ cluster, twin }: WatchedPool, hosts: ReadonlyMap<string, readonly Host[]>): Host[] {
+/** @param twin of a pool that is up by it: what is up there is up */
+function hostsOf(cluster: string, twin: string | null, hosts: ReadonlyMap<string, readonly Host[]>): readonly Host[] {
+  const own = hosts.get(cluster) ?? [];
   const upByTwin = new Set((hosts.get(twin ?? '') ?? []).filter(({ up }) => up).map(({ address }) => address));
-  return (hosts.get(cluster) ?? []).map((host) => (upByTwin.has(host.address) ? { ...host, up: true, why: '' } : host));
+  return own.map((host) => (upByTwin.has(host.address) ? { ...host, up: true, why: '' } : host));
 }
 
 function healthOf(pools: readonly PoolState[]): PoolHealth {
@@ -288,22 +294,19 @@ function recallPool(memory: HealthMemory, cluster: string): { state: PoolState; 
 
 /**
  * The pools' numbers from their gauges, or host by host for pools whose gauges Envoy's `stats_matcher` hides. A pool
- * without an entry is not known to Envoy. Where a pool has a twin the better of the two counts: on a link that loses packets one
- * check fails now and then, and requests go by the other.
+ * without an entry is not known to Envoy.
  */
 async function countPools(
   client: AdminClient,
   watched: readonly WatchedPool[],
+  twins: Twins,
 ): Promise<ReadonlyMap<string, PoolCount>> {
-  const counts = new Map(await client.countPools(watched.flatMap(({ cluster, twin }) => [cluster, twin ?? []].flat())));
-  for (const { cluster, twin } of watched) {
-    const [own, other] = [counts.get(cluster), twin === null ? undefined : counts.get(twin)];
-    if (own !== undefined && other !== undefined && other.up > own.up) counts.set(cluster, { ...own, up: other.up });
-  }
+  const counts = new Map(await client.countPools(twins.clusters));
   const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
   if (unseen.length > 0) {
     for (const [cluster, hosts] of await listUncounted(client, unseen)) {
-      counts.set(cluster, { up: hosts.filter((host) => host.up).length, total: hosts.length, failedChecks: null });
+      const up = hosts.filter((host) => host.up).length;
+      counts.set(cluster, { up, total: hosts.length, failedChecks: null, succeededChecks: null });
     }
   }
   return counts;

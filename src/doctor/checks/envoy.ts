@@ -187,7 +187,9 @@ function gauges({ snapshot, config }: Facts): Verdict[] {
         ? yaml('in stats_config of the bootstrap, beside the patterns that you have:', {
             stats_matcher: {
               inclusion_list: {
-                patterns: [{ safe_regex: { regex: `cluster\\.(${names})\\.(membership_.*|health_check\\.failure)` } }],
+                patterns: [
+                  { safe_regex: { regex: `cluster\\.(${names})\\.(membership_.*|health_check\\.(failure|success))` } },
+                ],
               },
             },
           })

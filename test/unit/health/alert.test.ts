@@ -9,7 +9,7 @@ const TOTAL = 4;
 type Poll = readonly [atMs: number, up: number, failedChecks: number | null];
 
 function pool(up: number, failedChecks: number | null): PoolState {
-  const count = { up, total: TOTAL, failedChecks };
+  const count = { up, total: TOTAL, failedChecks, succeededChecks: null };
   return { count, isKnownToEnvoy: true, isUp: up > 0, lastShortAtMs: null, hosts: [] };
 }
 

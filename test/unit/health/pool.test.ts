@@ -32,8 +32,20 @@ remote_pools:
     );
     expect(watchedPools(config)).toEqual([
       { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 2 },
-      { site: 'west', cluster: 'remote_pool', twin: 'remote_pool_http2', key: 'remote_pools[0].cluster', minUp: 1 },
-      { site: 'north', cluster: 'north_pool', twin: 'north_pool_http2', key: 'remote_pools[1].cluster', minUp: 3 },
+      {
+        site: 'west',
+        cluster: 'remote_pool',
+        twin: { cluster: 'remote_pool_http2', aliveForMs: 3_000 },
+        key: 'remote_pools[0].cluster',
+        minUp: 1,
+      },
+      {
+        site: 'north',
+        cluster: 'north_pool',
+        twin: { cluster: 'north_pool_http2', aliveForMs: 3_000 },
+        key: 'remote_pools[1].cluster',
+        minUp: 3,
+      },
     ]);
   });
 });
@@ -135,7 +147,7 @@ describe('nextPoolState() is up', () => {
 describe('nextPoolState() keeps', () => {
   test('the count, and that Envoy knows the pool', () => {
     expect(stateAfter([[5, 1]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 1, total: TOTAL, failedChecks: null },
+      count: { up: 1, total: TOTAL, failedChecks: null, succeededChecks: null },
       isKnownToEnvoy: true,
       isUp: true,
       lastShortAtMs: null,
@@ -145,7 +157,7 @@ describe('nextPoolState() keeps', () => {
 
   test('no server and no knowledge of a cluster that Envoy does not have', () => {
     expect(stateAfter([[5, null]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 0, total: 0, failedChecks: null },
+      count: { up: 0, total: 0, failedChecks: null, succeededChecks: null },
       isKnownToEnvoy: false,
       isUp: false,
       lastShortAtMs: 5,
@@ -157,7 +169,7 @@ describe('nextPoolState() keeps', () => {
     const before: PoolState = { ...stateAfter([[5, 0]], 1, 0), hosts: [host('127.0.0.1:3001', '')] };
     const after = nextPoolState(
       before,
-      { up: 2, total: TOTAL, failedChecks: null },
+      { up: 2, total: TOTAL, failedChecks: null, succeededChecks: null },
       { minUp: 1, holdUpMs: 0, nowMs: 10 },
     );
     expect(after).toMatchObject({ lastShortAtMs: 5, hosts: before.hosts });
@@ -227,8 +239,8 @@ describe('isSamePoolState()', () => {
     ['the hosts', { hosts: [host('127.0.0.1:3001', 'failed active health check')] }, true],
     ['whether it is up', { isUp: false }, false],
     ['whether Envoy knows it', { isKnownToEnvoy: false }, false],
-    ['how many servers are up', { count: { up: 2, total: TOTAL, failedChecks: null } }, false],
-    ['how many servers there are', { count: { up: 1, total: 3, failedChecks: null } }, false],
+    ['how many servers are up', { count: { up: 2, total: TOTAL, failedChecks: null, succeededChecks: null } }, false],
+    ['how many servers there are', { count: { up: 1, total: 3, failedChecks: null, succeededChecks: null } }, false],
   ])('where %s changed: %o is %s', (_, change, isSame) => {
     expect(isSamePoolState(state, { ...state, ...change })).toBe(isSame);
   });
@@ -245,22 +257,22 @@ describe('describePool()', () => {
     [
       'pool local_pool (east) is down: 0 of 0 servers up',
       {},
-      { isUp: false, count: { up: 0, total: 0, failedChecks: null } },
+      { isUp: false, count: { up: 0, total: 0, failedChecks: null, succeededChecks: null } },
     ],
     [
       'pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3001 failed active health check',
       {},
-      { count: { up: 1, total: 2, failedChecks: null }, hosts: [broken, healthy] },
+      { count: { up: 1, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, healthy] },
     ],
     [
       'pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed outlier check, EDS says DRAINING',
       {},
-      { isUp: false, count: { up: 0, total: 2, failedChecks: null }, hosts: [broken, ejected] },
+      { isUp: false, count: { up: 0, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, ejected] },
     ],
     [
       'pool local_pool (east) is down: 1 of 2 servers up, min_up 2; 127.0.0.1:3001 failed active health check',
       { minUp: 2 },
-      { isUp: false, count: { up: 1, total: 2, failedChecks: null }, hosts: [broken, healthy] },
+      { isUp: false, count: { up: 1, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, healthy] },
     ],
     ['pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up', {}, { isUp: false }],
     [
@@ -278,7 +290,7 @@ describe('describePool()', () => {
 function stateAfter(polls: readonly Poll[], minUp: number, holdUpMs: number): PoolState {
   let state: PoolState | undefined;
   for (const [nowMs, up] of polls) {
-    const count = up === null ? undefined : { up, total: TOTAL, failedChecks: null };
+    const count = up === null ? undefined : { up, total: TOTAL, failedChecks: null, succeededChecks: null };
     state = nextPoolState(state, count, { minUp, holdUpMs, nowMs });
   }
   if (state === undefined) throw new Error('a state needs a poll');
@@ -291,7 +303,7 @@ function host(address: string, why: string): Host {
 
 describe('failedChecksBetween()', () => {
   const state = (failedChecks: number | null): PoolState => ({
-    count: { up: 3, total: 3, failedChecks },
+    count: { up: 3, total: 3, failedChecks, succeededChecks: null },
     isKnownToEnvoy: true,
     isUp: true,
     lastShortAtMs: null,
