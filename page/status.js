@@ -128,7 +128,7 @@ function showFacts({ not_ready: notReady, health_known: isKnown, health_age_ms: 
     draining ? ['warn', '▼ draining'] : ['', 'not draining'],
   ];
   const list = byId('facts');
-  // Left alone while it says the same, for whoever reads or selects it.
+  // Left alone while it says the same, so that it can be read and selected.
   if (list.textContent === facts.map(([, text]) => text).join('')) return;
   list.replaceChildren(...facts.map(([tone, text]) => element('li', tone, text)));
 }

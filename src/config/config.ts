@@ -20,7 +20,7 @@ export interface Config {
   readonly envoy: EnvoyConfig;
 }
 
-/** TLS of a listener. Who connects must have a certificate, too. */
+/** TLS of a listener whose clients must have a certificate. */
 export interface ListenTlsConfig {
   /** The server's certificate, with those between it and its CA. */
   readonly certFile: string;

@@ -11,7 +11,7 @@ const READ_PATHS = [
   'runtime',
   // What only `doctor` looks at, besides all of the above.
   ...['server_info', 'config_dump', 'listeners'],
-  // Prometheus, for the alert rules in docs/, and whoever waits until Envoy has started.
+  // Prometheus, for the alert rules in docs/, and scripts that wait until Envoy has started.
   ...['stats/prometheus', 'ready'],
 ];
 
@@ -22,7 +22,7 @@ const WRITE_PATH = 'runtime_modify';
 export function renderAdmin({ envoy }: Config): JsonObject {
   const { admin } = envoy;
   return {
-    // A socket is for the owner and the group only: whoever can write to it can ask all that is allowed.
+    // A socket is for the owner and the group only: each process that can write to it can ask all that is allowed.
     address: admin.kind === 'unix' ? { pipe: { path: admin.path, mode: 0o660 } } : renderAddress(admin),
     ...(hasAdminAllowPaths(envoy.version) ? { allow_paths: allowPaths(envoy.fastPath) } : {}),
   };

@@ -101,7 +101,7 @@ function listenAddress(address: TcpAddress): JsonObject {
 
 function connectionManager(config: Config, { earlyMutations, believesSender }: EdgeOptions): JsonObject {
   return {
-    // One for both edges: whoever counts decisions, skipped ones or 503s has them all.
+    // One for both edges: its counters have all decisions, skipped ones and 503s.
     stat_prefix: EDGE,
     codec_type: 'AUTO',
     use_remote_address: true,
@@ -112,7 +112,7 @@ function connectionManager(config: Config, { earlyMutations, believesSender }: E
     stream_idle_timeout: formatProtoDuration(config.envoy.streamIdleTimeoutMs),
     max_request_headers_kb: HEADER_LIMITS.kb,
     common_http_protocol_options: { max_headers_count: HEADER_LIMITS.count },
-    // Who sends its headers byte by byte is not waited for without an end.
+    // A limit for clients that send their headers byte by byte.
     request_headers_timeout: '30s',
     // One id for a request at both sites.
     preserve_external_request_id: true,

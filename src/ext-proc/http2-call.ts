@@ -28,7 +28,7 @@ export interface Http2CallsOptions {
   readonly open: (replies: ReplyStream) => ProcessStream;
   /** Told of a call that failed here, which is ended with INTERNAL. */
   readonly onError: (error: unknown) => void;
-  /** Told of each call that is broken off because too many are open. */
+  /** Told of each call that is reset because too many are open. */
   readonly onCrowded: () => void;
 }
 
@@ -58,7 +58,7 @@ export function createHttp2Calls(options: Http2CallsOptions): (stream: ServerHtt
     stream.on('end', onEnd);
     stream.on('close', onClose);
     stream.on('wantTrailers', onWantTrailers);
-    // A stream that is broken off has an error, too; what matters of it is that it closes.
+    // A stream that is reset has an error, too; all that matters is that it closes.
     stream.on('error', ignore);
   };
 }
@@ -143,7 +143,7 @@ class Http2Call implements ReplyStream, OpenCall, MessageSink {
     this.#process.cancel();
   }
 
-  breakOff(): void {
+  reset(): void {
     this.#stream.close(constants.NGHTTP2_CANCEL);
   }
 
@@ -196,7 +196,7 @@ class Http2Call implements ReplyStream, OpenCall, MessageSink {
     this.#process.cancel();
   }
 
-  /** A stream that has been broken off takes nothing more, and says so by throwing. */
+  /** A stream that was reset throws when it is written to. */
   #canSend(): boolean {
     return !this.#stream.destroyed && !this.#stream.closed;
   }

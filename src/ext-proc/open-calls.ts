@@ -1,13 +1,13 @@
 /** How many neighbours of a taken place are looked at for a free one. */
 const TRIES = 8;
 
-/** What can be broken off to make room. */
+/** What can be reset to make room. */
 export interface OpenCall {
-  breakOff(): void;
+  reset(): void;
 }
 
 /**
- * The calls that are open, so many at most: one more breaks off one of the oldest. So whoever opens calls and leaves them
+ * The calls that are open, so many at most: one more resets one of the oldest. So a peer that opens calls and leaves them
  * can neither fill the memory nor keep others out. To come and go costs a call two writes into an array.
  */
 export class OpenCalls<Call extends OpenCall = OpenCall> {
@@ -15,7 +15,7 @@ export class OpenCalls<Call extends OpenCall = OpenCall> {
   readonly #onCrowded: () => void;
   #next = 0;
 
-  /** @param onCrowded told of each call that is broken off */
+  /** @param onCrowded told of each call that is reset */
   constructor(most: number, onCrowded: () => void) {
     this.#places = new Array<Call | null>(most).fill(null);
     this.#onCrowded = onCrowded;
@@ -31,7 +31,7 @@ export class OpenCalls<Call extends OpenCall = OpenCall> {
     places[place] = call;
     this.#next = (place + 1) % places.length;
     if (before !== null && before !== undefined) {
-      before.breakOff();
+      before.reset();
       this.#onCrowded();
     }
     return place;

@@ -90,7 +90,7 @@ class DecidedStream implements ProcessStream {
   }
 
   halfClose(): void {
-    // grpc-js says this of a stream that was broken off, too.
+    // grpc-js says this of a stream that was reset, too.
     if (!this.#isEnded) this.#end('reset');
   }
 

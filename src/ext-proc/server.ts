@@ -93,7 +93,7 @@ export async function startExtProcServer(options: ExtProcServerOptions): Promise
       return true;
     }
     healthChecks.observe(stream, headers);
-    const call = { breakOff: () => stream.close(constants.NGHTTP2_CANCEL) };
+    const call = { reset: () => stream.close(constants.NGHTTP2_CANCEL) };
     const place = otherCalls.add(call);
     stream.on('close', () => otherCalls.remove(call, place));
     return false;

@@ -145,7 +145,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     reasons.observe(watched, pools);
   }
 
-  /** Asks which hosts are behind the new numbers, for the log and whoever looks, and says what changed. */
+  /** Asks which hosts are behind the new numbers, for the log, status and the page, and logs what changed. */
   async function describeChanges(changed: readonly WatchedPool[], previous: KnownPools): Promise<void> {
     const hosts = new Map<string, readonly Host[]>();
     try {

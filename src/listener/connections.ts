@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 
 /**
  * The connections of a listener, so many at most: one more ends another. That is one over which no decision was ever asked
- * for, as long as there is any, and of several the one that has said least. So whoever opens connections and leaves them,
+ * for, as long as there is any, and of several the one that has said least. So a peer that opens connections and leaves them,
  * or keeps them busy with other things than Envoy's, cannot keep an Envoy out.
  */
 export class Connections {

@@ -10,7 +10,7 @@ import { CERTIFICATE_FILES, CertificateError, type Certificates, readCertificate
 import { watchExpiry } from './expiry.ts';
 import { type FileWatch, watchFile } from './watch-file.ts';
 
-/** Who connects and says nothing is not waited for as long as Node would, which is two minutes. */
+/** Of a peer that connects and says nothing. Node's own timeout is two minutes. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** TLS of one listener, whose clients must show a certificate. */

@@ -39,7 +39,7 @@ export interface FileWatch {
 /**
  * Watches a file by its directory, for editors and Kubernetes put another file in its place instead of writing to it.
  * Where it is a symbolic link the directory of what it leads to is watched as well. What the file is when this returns
- * is what later changes are told from: who reads it afterwards misses none.
+ * is what later changes are told from: a reader that reads it afterwards misses none.
  */
 export async function watchFile(file: string, options: WatchFileOptions): Promise<FileWatch> {
   const { onChange, onPollingOnly, settleMs = SETTLE_MS, pollMs = POLL_MS } = options;

@@ -13,10 +13,10 @@ export interface Change {
 
 const MAX_KEPT = 50;
 
-/** The log gets the whole message; this one is held in memory and sent to whoever looks. */
+/** The log gets the whole message; this one is held in memory, for status and the page. */
 const MAX_CHARACTERS_KEPT = 500;
 
-/** Each change of the site goes through here: into the log, and among the last ones for whoever looks later. */
+/** Each change of the site goes through here: into the log, and into the list of last changes. */
 export class ChangeLog {
   readonly #logger: Logger;
   readonly #last: Change[] = [];

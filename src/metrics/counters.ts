@@ -62,7 +62,7 @@ export class Counters {
     return [...this.#decisions.values()].flatMap((ofOwner) => REASONS.map((reason) => ofOwner[reason]));
   }
 
-  /** How often each decision was made, whoever the owner. */
+  /** How often each decision was made, for all owners together. */
   decisionTotals(): Record<Reason, number> {
     const owners = [...this.#decisions.values()];
     return forEachReason((reason) => owners.reduce((sum, ofOwner) => sum + ofOwner[reason].count, 0));

@@ -38,7 +38,7 @@ export function createReloader({ current, apply, counters, changes, logger }: Re
     try {
       const config = await read();
       const keys = changedKeys(before, config);
-      // Who listens elsewhere leaves the address that Envoy knows.
+      // Listening elsewhere would leave the address that Envoy knows.
       if (keys.length > 0 && !isClosed) await apply({ ...config, ...listening(before) });
       if (isClosed) return;
       await logReloaded(before, config, keys);

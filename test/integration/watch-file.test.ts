@@ -155,12 +155,12 @@ test('a directory that cannot be watched is said once, and the file is polled', 
 });
 
 test('a watch that breaks off later is said, and the file is polled', async () => {
-  let breakOff: (error: Error) => void = () => {};
+  let reset: (error: Error) => void = () => {};
   const it = await watched({
     pollMs: 50,
-    watchDirectory: () => ({ on: (_, listener) => (breakOff = listener), close: () => {} }),
+    watchDirectory: () => ({ on: (_, listener) => (reset = listener), close: () => {} }),
   });
-  breakOff(new Error('EIO'));
+  reset(new Error('EIO'));
   expect(it.pollingOnly).toEqual([`${it.directory} can't be watched: EIO`]);
   await writeFile(it.file, '1');
   await untilChanged(it, 1);

@@ -6,7 +6,7 @@ function createCalls(most: number) {
   const calls = new OpenCalls(most, () => crowded++);
   const brokenOff: string[] = [];
   const open = (name: string) => {
-    const call = { breakOff: () => void brokenOff.push(name) };
+    const call = { reset: () => void brokenOff.push(name) };
     const place = calls.add(call);
     return { close: () => calls.remove(call, place) };
   };
