@@ -1,10 +1,14 @@
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Metadata } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { CLI } from '../../lab/site-processes.ts';
 import { Client } from '../support/client.ts';
 import { GrpcClient } from '../support/grpc-client.ts';
+import { HopCertificates } from '../support/hop-certificates.ts';
 import {
   type ConfigFile,
   EAST_COOKIE,
@@ -85,6 +89,21 @@ describe.each(['1.40.0', '1.36.4'] as const)('Envoy %s', (envoyVersion: EnvoyRel
       expect(undecided).toMatchObject({ status: 'OK', messages: words, server: expect.stringMatching(/^west/) });
     },
   );
+
+  test('gRPC goes over TLS between the sites, by what they agree on', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'site-persistence-grpc-'));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    const certificates = await HopCertificates.create(directory);
+    const configure = (file: ConfigFile, site: 'east' | 'west') => {
+      certificates.configure(file, site);
+      file.local_pool.protocol = 'downstream';
+    };
+    const lab = await startLab({ envoyVersion, appsSpeak: 'both', configure });
+    const { server, setCookies } = await lab.grpc(lab.east.url).say('one');
+    const words = ['one', 'two', 'three'];
+    const forwarded = await lab.grpc(lab.west.url, sessionOf(setCookies, EAST_COOKIE)).say(...words);
+    expect(forwarded).toMatchObject({ status: 'OK', messages: words, server, hop: 'west' });
+  });
 
   test('browsers and WebSockets go on beside it, over HTTP/1.1 to servers that take WebSockets only there', async () => {
     const lab = await startLab({ envoyVersion, appsSpeak: 'both', configure: speaks('downstream') });

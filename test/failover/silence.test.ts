@@ -1,6 +1,10 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
+import { HopCertificates } from '../support/hop-certificates.ts';
 import { Load, type LoadReport } from '../support/load.ts';
 import { canSilenceLink, LINK_ADDRESS, silenceLink } from '../support/silent-link.ts';
 import {
@@ -99,6 +103,36 @@ describe.skipIf(!isPossible).each(['1.40.0', '1.36.4'] as const)('Envoy %s', (en
         }
         await loads.get.during(200);
         await expectNobodyWaits(`silent link, ${protocol}, ${envoyVersion}`, loads);
+      });
+    },
+  );
+
+  test.each(['auto', 'http1'] as const)(
+    'the link falls silent on which the sites speak TLS, protocol %s',
+    async (protocol) => {
+      const directory = await mkdtemp(join(tmpdir(), 'site-persistence-silence-'));
+      onTestFinished(() => rm(directory, { recursive: true, force: true }));
+      const certificates = await HopCertificates.create(directory);
+      const configure: Configure = (file, site) => {
+        certificates.configure(file, site);
+        if (site === 'west') file.envoy.hop_listen = `0.0.0.0:${certificates.ports.west}`;
+        for (const pool of file.remote_pools) {
+          pool.protocol = protocol;
+          if (site === 'east') pool.servers = [overLink(`127.0.0.1:${certificates.ports.west}`)];
+        }
+      };
+      await withLab(envoyVersion, configure, async (lab) => {
+        const loads = await startLoads([lab.west.url], [lab.east.url]);
+        await loads.get.during(200);
+        const restore = await silenceLink();
+        try {
+          await loads.get.during(800);
+          await loads.post.during(100);
+        } finally {
+          await restore();
+        }
+        await loads.get.during(200);
+        await expectNobodyWaits(`silent link, TLS, ${protocol}, ${envoyVersion}`, loads);
       });
     },
   );
