@@ -1,3 +1,4 @@
+import { formatAddress, type TcpAddress } from '../../config/address.ts';
 import type { LocalProtocol } from '../../config/config.ts';
 import { overHttp2 } from '../../envoy-config/names.ts';
 import { enforcesKeyUsage } from '../../envoy-config/versions.ts';
@@ -109,12 +110,15 @@ function betweenSites({ config, snapshot }: Facts): Verdict[] {
 }
 
 /** Servers' certificates that only some Envoys take. */
-function certificates({ config, peers, version }: Facts): Verdict[] {
+function certificates({ config, snapshot, peers, version }: Facts): Verdict[] {
   const pools = [config.localPool, ...config.remotePools].filter(
     ({ tls, servers }) => tls !== null && servers.length > 0,
   );
   if (pools.length === 0) return [ok('Envoy speaks TLS to no pool')];
-  const unseen = pools.length - peers.length;
+  const isSeen = (server: TcpAddress) => peers.some(({ address }) => address === formatAddress(server));
+  const isUp = (cluster: string) => snapshot.hosts?.get(cluster)?.some(({ up }) => up) === true;
+  // What is down is said elsewhere.
+  const unseen = pools.filter(({ cluster, servers }) => isUp(cluster) && !servers.some(isSeen)).length;
   const missing =
     unseen > 0 ? [unchecked(`${unseen} of ${pools.length} pools with TLS showed no certificate here`)] : [];
   const seen = peers.map(({ address, site, sni, why }) => {
@@ -122,7 +126,8 @@ function certificates({ config, peers, version }: Facts): Verdict[] {
     const text = `that of ${address} (${site}): ${why}`;
     return enforcesKeyUsage(version) ? wrong(text, steps('to see it:', showCertificate(address, sni))) : warn(text);
   });
-  return [...seen, ...missing];
+  const verdicts = [...seen, ...missing];
+  return verdicts.length > 0 ? verdicts : [ok('no pool with TLS is up')];
 }
 
 function showCertificate(address: string, sni: string): string {
