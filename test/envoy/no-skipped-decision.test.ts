@@ -8,7 +8,7 @@ import { NONE_SKIPPED, skippedDecisions } from '../support/skipped.ts';
 import { type SiteLab, startTwoSites } from '../support/two-sites.ts';
 
 /** A run for a release is LOAD_SECONDS=30; shorter while working on something. */
-const LOAD_MS = Number(process.env.LOAD_SECONDS ?? '30') * 1_000;
+const LOAD_MS = Number(process.env.LOAD_SECONDS ?? '15') * 1_000;
 const CONNECTIONS = 32;
 const BURST = 1_500;
 const CONCURRENCY = 2;
