@@ -138,8 +138,6 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   allow_paths: 'What the sidecar, doctor and Prometheus ask. All else, such as to end Envoy, is refused.',
   admin_layer: 'Where the sidecar sets the key of the fast path.',
   cluster_min_healthy_percentages: 'min_up as a share of all servers, in whole percents.',
-  request_headers_to_add:
-    'Here for the first try; the upstream filter of the remote pool adds it to a retry from the local pool.',
 };
 
 function commentKey(pair: Pair, said: Set<string>): void {
