@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { formatAddress, type TcpAddress } from '../config/address.ts';
@@ -39,8 +39,7 @@ async function certificateOf({ host, port }: TcpAddress, servername: string): Pr
     socket = connecting;
     connecting.on('timeout', () => connecting.destroy(new Error('no TLS in time')));
     await once(socket, 'secureConnect');
-    const certificate = socket.getPeerX509Certificate();
-    return certificate === undefined ? null : new X509Certificate(certificate.raw);
+    return socket.getPeerX509Certificate() ?? null;
   } catch {
     return null;
   } finally {

@@ -1,5 +1,7 @@
 import { formatAddress, type TcpAddress } from '../config/address.ts';
-import { type CheckTiming, EDGE_INTERVAL_MS, renderAddress } from './cluster-parts.ts';
+import type { EnvoyVersion } from '../config/config.ts';
+import { formatProtoDuration } from '../config/duration.ts';
+import { type CheckTiming, EDGE_INTERVAL_MS, endpoints, renderAddress } from './cluster-parts.ts';
 import { type JsonObject, typed } from './json.ts';
 import { closingCluster } from './names.ts';
 
@@ -18,12 +20,26 @@ export interface ClosedServers {
   readonly servers: readonly TcpAddress[];
 }
 
-/** The endpoints of the HTTP cluster. Its health check goes straight to the servers. @param name of another that leads there, too */
-export function endpointsThroughListener({
-  cluster,
-  servers,
-  name = cluster,
-}: ClosedServers & { readonly name?: string }): JsonObject {
+/** What an HTTP cluster of such servers leads to; its health check goes straight to them. */
+export interface Upstream extends ClosedServers {
+  /** The HTTP cluster's own name, where several lead to the same servers. */
+  readonly name: string;
+  readonly version: EnvoyVersion;
+  /** Null: clear text. */
+  readonly tls: JsonObject | null;
+  /** Whether what is open to a silent server is to be closed. */
+  readonly closes: boolean;
+}
+
+/** The endpoints and the transport of an HTTP cluster. */
+export function renderUpstream({ name, cluster, servers, version, tls, closes }: Upstream): JsonObject {
+  if (closes) {
+    return { ...endpointsThroughListener(name, { cluster, servers }), transport_socket: transportThroughListener(tls) };
+  }
+  return { ...endpoints(name, servers, version), ...(tls === null ? {} : { transport_socket: tls }) };
+}
+
+function endpointsThroughListener(name: string, { cluster, servers }: ClosedServers): JsonObject {
   return assignment(name, servers, (server) => ({
     address: {
       envoy_internal_address: {
@@ -36,8 +52,8 @@ export function endpointsThroughListener({
   }));
 }
 
-/** The transport of the HTTP cluster: tells the listener which server it is. @param inner TLS, which goes on to the server */
-export function transportThroughListener(inner: JsonObject | null): JsonObject {
+/** Tells the listener which server it is. @param inner TLS, which goes on to the server */
+function transportThroughListener(inner: JsonObject | null): JsonObject {
   const raw = {
     name: 'envoy.transport_sockets.raw_buffer',
     typed_config: typed('envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'),
@@ -83,20 +99,37 @@ export function closingThreshold(unhealthy: number, { intervalMs, timeoutMs }: C
   return unhealthy + Math.floor(intervalMs / (timeoutMs + EDGE_INTERVAL_MS)) + 1;
 }
 
-/**
- * @param healthCheck takes any answer for alive, so that only silence closes what is open: a server that says "unhealthy" before it
- * stops still answers what it has. It condemns later than that of the HTTP cluster, or a retry would come to the same server
- * @param inner TLS for the check alone: what comes through has been encrypted before
- */
+/** The check of a closing cluster, beside that of its HTTP cluster. */
+export interface ClosingCheck {
+  /**
+   * As the HTTP cluster's, but with any answer for alive, so that only silence closes what is open: a server that says
+   * "unhealthy" before it stops still answers what it has.
+   */
+  readonly healthCheck: JsonObject;
+  readonly timing: CheckTiming;
+  /** After so many failures the HTTP cluster condemns a server. */
+  readonly unhealthy: number;
+  /** TLS for the check alone: what comes through has been encrypted before. Null: clear text. */
+  readonly tls: JsonObject | null;
+}
+
+/** @param settings of the cluster: connect time-out, limits */
 export function renderClosingCluster(
   { cluster, servers }: ClosedServers,
-  { healthCheck, inner, ...more }: { readonly healthCheck: JsonObject; readonly inner: JsonObject | null } & JsonObject,
+  { healthCheck, timing, unhealthy, tls }: ClosingCheck,
+  settings: JsonObject,
 ): JsonObject {
   const name = closingCluster(cluster);
+  const check = {
+    ...healthCheck,
+    unhealthy_threshold: closingThreshold(unhealthy, timing),
+    // More often, so that its further failures take no longer.
+    interval: formatProtoDuration(timing.intervalMs / 2),
+  };
   return {
     name,
     ...assignment(name, servers, (server) => ({ address: renderAddress(server) })),
-    ...more,
+    ...settings,
     // Whether to come here at all is the HTTP cluster's decision; this one may not have checked yet.
     common_lb_config: { healthy_panic_threshold: { value: 100 } },
     close_connections_on_host_health_failure: true,
@@ -104,10 +137,8 @@ export function renderClosingCluster(
       fallback_policy: 'NO_FALLBACK',
       subset_selectors: [{ keys: [SERVER_KEY], single_host_per_subset: true }],
     },
-    health_checks: [{ ...healthCheck, ...(inner === null ? {} : { transport_socket_match_criteria: OF_CHECK }) }],
-    ...(inner === null
-      ? {}
-      : { transport_socket_matches: [{ name: 'check', match: OF_CHECK, transport_socket: inner }] }),
+    health_checks: [{ ...check, ...(tls === null ? {} : { transport_socket_match_criteria: OF_CHECK }) }],
+    ...(tls === null ? {} : { transport_socket_matches: [{ name: 'check', match: OF_CHECK, transport_socket: tls }] }),
   };
 }
 

@@ -1,14 +1,8 @@
 import type { Config, EjectConfig, LocalProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../contract.ts';
-import {
-  closingThreshold,
-  endpointsThroughListener,
-  renderClosingCluster,
-  renderClosingListener,
-  transportThroughListener,
-} from './closing-cluster.ts';
-import { ANY_STATUS, alpnOfCheck, checkTiming, endpoints, OVER_HTTP2, poolDefaults } from './cluster-parts.ts';
+import { renderClosingCluster, renderClosingListener, renderUpstream } from './closing-cluster.ts';
+import { ANY_STATUS, alpnOfCheck, checkTiming, OVER_HTTP2, poolDefaults } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { httpOptions } from './http-options.ts';
 import type { JsonObject } from './json.ts';
@@ -34,19 +28,14 @@ export function renderLocalListeners({ localPool }: Config): JsonObject[] {
 
 function localCluster(config: Config, name: string, protocol: LocalProtocol): JsonObject {
   const { localPool, envoy } = config;
-  const tls = localTls(config);
+  const { cluster, servers, closeWhenDown: closes } = localPool;
   return {
     name,
-    ...(localPool.closeWhenDown
-      ? { ...endpointsThroughListener({ ...localPool, name }), transport_socket: transportThroughListener(tls) }
-      : {
-          ...endpoints(name, localPool.servers, envoy.version),
-          ...(tls === null ? {} : { transport_socket: tls }),
-        }),
+    ...renderUpstream({ name, cluster, servers, version: envoy.version, tls: localTls(config), closes }),
     connect_timeout: formatProtoDuration(localPool.connectTimeoutMs),
     lb_policy: 'LEAST_REQUEST',
     ...poolDefaults(),
-    health_checks: [healthCheck(config, DOWN_AFTER, expectedAnswer(config))],
+    health_checks: [healthCheck(config, expectedAnswer(config))],
     ...httpOptions(protocol, {
       limits: HEADER_LIMITS,
       // Before the server closes it: a request that meets that would be lost.
@@ -63,17 +52,14 @@ const DOWN_AFTER = 2;
 /** Closes what is open to a server that its health check has condemned. */
 function closingCluster(config: Config): JsonObject {
   const { localPool } = config;
-  const timing = localPool.healthCheck;
-  return renderClosingCluster(localPool, {
-    connect_timeout: formatProtoDuration(localPool.connectTimeoutMs),
-    ...poolDefaults(),
-    healthCheck: {
-      ...healthCheck(config, closingThreshold(DOWN_AFTER, timing), { expected_statuses: ANY_STATUS }),
-      // More often, so that its further failures take no longer.
-      interval: formatProtoDuration(timing.intervalMs / 2),
-    },
-    inner: localTls(config),
-  });
+  const check = {
+    healthCheck: healthCheck(config, { expected_statuses: ANY_STATUS }),
+    timing: localPool.healthCheck,
+    unhealthy: DOWN_AFTER,
+    tls: localTls(config),
+  };
+  const settings = { connect_timeout: formatProtoDuration(localPool.connectTimeoutMs), ...poolDefaults() };
+  return renderClosingCluster(localPool, check, settings);
 }
 
 function localTls({ localPool, envoy }: Config): JsonObject | null {
@@ -81,12 +67,12 @@ function localTls({ localPool, envoy }: Config): JsonObject | null {
 }
 
 /** @param more of the HTTP check */
-function healthCheck({ localPool }: Config, unhealthy_threshold: number, more: JsonObject): JsonObject {
+function healthCheck({ localPool }: Config, more: JsonObject): JsonObject {
   const { path, host, ...timing } = localPool.healthCheck;
   const isHttp2 = localPool.protocol === 'http2';
   return {
     ...checkTiming(timing),
-    unhealthy_threshold,
+    unhealthy_threshold: DOWN_AFTER,
     ...(path === null
       ? { tcp_health_check: {} }
       : {

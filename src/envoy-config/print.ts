@@ -1,4 +1,4 @@
-import { Document, isAlias, isMap, isPair, isScalar, isSeq, type Pair, Scalar, visit, YAMLMap } from 'yaml';
+import { Document, isAlias, isMap, isPair, isScalar, isSeq, type Pair, Scalar, YAMLMap } from 'yaml';
 import { isLoopback } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 import { renderBootstrap } from './bootstrap.ts';
@@ -32,7 +32,7 @@ export function printBootstrap(config: Config): string {
     ' config file. Change that file and print again instead of editing this one. "timeout: 0s" is no limit: a request may take as\n' +
     ' long as it needs. "*same1" is the part with "&same1" once more.';
   const comments = commentsByName(config);
-  const said = new Set<string>();
+  const keyComments = new Map(Object.entries(COMMENTS_BY_KEY));
   walk(document.contents, (map) => {
     const name = map.get('name');
     if (typeof name === 'string') {
@@ -41,7 +41,7 @@ export function printBootstrap(config: Config): string {
       comments.delete(name);
       if (comment !== undefined) map.commentBefore = ` ${comment}`;
     }
-    for (const pair of map.items) commentKey(pair, said);
+    for (const pair of map.items) commentKey(pair, keyComments);
   });
   const { admin } = config.envoy;
   const adminNode = document.get('admin', true);
@@ -140,14 +140,13 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   cluster_min_healthy_percentages: 'min_up as a share of all servers, in whole percents.',
 };
 
-function commentKey(pair: Pair, said: Set<string>): void {
+function commentKey(pair: Pair, comments: Map<string, string>): void {
   if (!isScalar(pair.key)) return;
   const key = String(pair.key.value);
-  if (said.has(key)) return;
-  const comment = COMMENTS_BY_KEY[key];
+  const comment = comments.get(key);
   const isAbout = key !== 'http_protocol_options' || (isMap(pair.value) && pair.value.has('accept_http_10'));
   if (comment === undefined || !isAbout) return;
-  said.add(key);
+  comments.delete(key);
   pair.key.commentBefore = ` ${comment}`;
 }
 
@@ -192,13 +191,15 @@ function writeShortOnesInline(node: unknown, indent: number): number {
   }
   if (node.commentBefore || node.anchor) width = Number.POSITIVE_INFINITY;
   node.flow = indent > 0 && indent + width <= LINE_WIDTH;
-  if (node.flow) visit(node, { Scalar: (_, scalar) => void quoteInFlow(scalar) });
+  if (node.flow)
+    for (const item of node.items) for (const part of isPair(item) ? [item.key, item.value] : [item]) quoteInFlow(part);
   return width;
 }
 
 /** There commas, colons and question marks mean something, not the same to every reader. */
-function quoteInFlow(scalar: Scalar): void {
-  if (typeof scalar.value === 'string' && !/^[\w./-]+$/.test(scalar.value)) scalar.type = Scalar.QUOTE_DOUBLE;
+function quoteInFlow(node: unknown): void {
+  if (!isScalar(node) || typeof node.value !== 'string') return;
+  if (!/^[\w./-]+$/.test(node.value)) node.type = Scalar.QUOTE_DOUBLE;
 }
 
 function walk(node: unknown, onMap: (map: YAMLMap) => void): void {

@@ -3,13 +3,7 @@ import type { Config, RemotePoolConfig } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { HOP_HEADER, OBEYED_OF_OTHER_SITES } from '../contract.ts';
 import { canStandIn } from './can-stand-in.ts';
-import {
-  closingThreshold,
-  endpointsThroughListener,
-  renderClosingCluster,
-  renderClosingListener,
-  transportThroughListener,
-} from './closing-cluster.ts';
+import { closingThreshold, renderClosingCluster, renderClosingListener, renderUpstream } from './closing-cluster.ts';
 import {
   ANY_STATUS,
   alpnOfCheck,
@@ -63,18 +57,17 @@ function closesOnSilence(config: Config, pool: RemotePoolConfig): boolean {
 
 /** Another site's virtual IP; its health is what that site's status URI says. */
 function remoteCluster(config: Config, pool: RemotePoolConfig): JsonObject {
-  const tls = remoteTls(config, pool);
+  const { cluster, servers } = pool;
+  const protocol = remoteProtocol(config, pool);
   return {
-    name: pool.cluster,
-    ...(closesOnSilence(config, pool)
-      ? { ...endpointsThroughListener(pool), transport_socket: transportThroughListener(tls) }
-      : {
-          ...endpoints(pool.cluster, pool.servers, config.envoy.version),
-          ...(tls === null ? {} : { transport_socket: tls }),
-        }),
+    name: cluster,
+    ...renderUpstream({
+      ...{ name: cluster, cluster, servers, version: config.envoy.version },
+      ...{ tls: remoteTls(config, pool), closes: closesOnSilence(config, pool) },
+    }),
     ...common(),
-    health_checks: [statusCheck(config, pool, remoteProtocol(config, pool) === 'http2' ? OVER_HTTP2 : {})],
-    ...httpOptions(remoteProtocol(config, pool), {
+    health_checks: [statusCheck(config, pool, protocol === 'http2' ? OVER_HTTP2 : {})],
+    ...httpOptions(protocol, {
       limits: HEADER_LIMITS,
       pings: true,
       idleTimeoutMs: pool.idleTimeoutMs,
@@ -146,16 +139,13 @@ function remoteTls(config: Config, { cluster, tls }: RemotePoolConfig): JsonObje
 }
 
 function closingCluster(config: Config, pool: RemotePoolConfig): JsonObject {
-  return renderClosingCluster(pool, {
-    ...common(),
-    healthCheck: {
-      ...statusCheck(config, pool, { expected_statuses: ANY_STATUS }),
-      unhealthy_threshold: closingThreshold(pool.healthCheck.unhealthy, pool.healthCheck),
-      // More often, so that its further failures take no longer.
-      interval: formatProtoDuration(pool.healthCheck.intervalMs / 2),
-    },
-    inner: remoteTls(config, pool),
-  });
+  const check = {
+    healthCheck: statusCheck(config, pool, { expected_statuses: ANY_STATUS }),
+    timing: pool.healthCheck,
+    unhealthy: pool.healthCheck.unhealthy,
+    tls: remoteTls(config, pool),
+  };
+  return renderClosingCluster(pool, check, common());
 }
 
 /** The site, or this one where that can't be reached or refuses, and then any other. */

@@ -1,6 +1,6 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { status } from '@grpc/grpc-js';
-import { FrameReader, type MessageSink } from './grpc-frames.ts';
+import { type FrameFault, FrameReader, type MessageSink } from './grpc-frames.ts';
 import { type OpenCall, OpenCalls } from './open-calls.ts';
 import type { ProcessStream, ReplyStream } from './process.ts';
 
@@ -114,14 +114,11 @@ class Http2Call implements ReplyStream, OpenCall, MessageSink {
 
   receive(chunk: Buffer): void {
     if (this.#isEnded) return;
-    const heldBefore = this.#frames.heldBytes;
     try {
-      const fault = this.#frames.read(chunk, this);
-      this.#countHeld(heldBefore);
+      const fault = this.#read(chunk);
       if (fault !== null) this.#fail(fault === 'compressed' ? status.INTERNAL : status.RESOURCE_EXHAUSTED);
       else if (!this.#isEnded && this.#stream.writableNeedDrain) this.#waitForDrain();
     } catch (error) {
-      this.#countHeld(heldBefore);
       this.#shared.onError(error);
       this.#fail(status.INTERNAL);
     }
@@ -162,6 +159,15 @@ class Http2Call implements ReplyStream, OpenCall, MessageSink {
 
   sendTrailers(): void {
     this.#stream.sendTrailers(this.#status === status.OK ? OK_TRAILERS : this.#trailers());
+  }
+
+  #read(chunk: Buffer): FrameFault | null {
+    const heldBefore = this.#frames.heldBytes;
+    try {
+      return this.#frames.read(chunk, this);
+    } finally {
+      this.#countHeld(heldBefore);
+    }
   }
 
   #countHeld(before: number): void {

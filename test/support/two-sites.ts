@@ -1,7 +1,5 @@
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,7 +14,9 @@ import {
   startSidecarProcess,
 } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { parseAdminAddress } from '../../src/config/address.ts';
 import { FAST_PATH_KEY } from '../../src/contract.ts';
+import { httpRequest } from '../../src/envoy-admin/http-request.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
 import { freePorts } from './free-ports.ts';
 
@@ -53,6 +53,8 @@ export interface LabOptions {
   /** By default as the environment has it, so that a whole suite can run with either. */
   readonly fastPath?: boolean;
 }
+
+const READYZ = { method: 'GET', path: '/readyz', timeoutMs: 5_000 } as const;
 
 const FAST_PATH = process.env.FAST_PATH === 'true';
 
@@ -147,10 +149,8 @@ export class SiteLab {
 
   /** Waits until a sidecar's `/readyz` says 200, without a pause in between. */
   async waitForReady(index: number): Promise<void> {
-    const address = this.opsAddress(index);
-    const socketPath = address.startsWith('unix:') ? address.slice('unix:'.length) : null;
-    const to = socketPath === null ? { host: '127.0.0.1', port: this.#ports.ops } : { socketPath };
-    await waitUntil(async () => (await statusOf({ ...to, path: '/readyz' })) === 200, {
+    const ops = parseAdminAddress(this.opsAddress(index));
+    await waitUntil(async () => (await httpRequest(ops, READYZ)).status === 200, {
       what: `sidecar ${index} of ${this.name} to be ready`,
       intervalMs: 1,
     });
@@ -328,13 +328,6 @@ export function patchYaml<Bootstrap>(change: (bootstrap: Bootstrap) => void): (t
     change(bootstrap);
     return stringify(bootstrap, { aliasDuplicateObjects: false });
   };
-}
-
-async function statusOf(options: RequestOptions): Promise<number> {
-  const call = request({ ...options, agent: false }).end();
-  const [response]: IncomingMessage[] = await once(call, 'response');
-  response?.resume();
-  return response?.statusCode ?? 0;
 }
 
 async function sitePorts(): Promise<SitePorts> {

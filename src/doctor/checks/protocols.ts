@@ -2,10 +2,10 @@ import { formatAddress, type TcpAddress } from '../../config/address.ts';
 import type { LocalProtocol } from '../../config/config.ts';
 import { overHttp2 } from '../../envoy-config/names.ts';
 import { enforcesKeyUsage } from '../../envoy-config/versions.ts';
-import { HTTP_PROTOCOL_OPTIONS } from '../extension-types.ts';
 import type { Facts } from '../facts.ts';
 import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
-import { at, entriesAt, pick, typeOf } from '../json.ts';
+import { http2OptionsOf, httpProtocolOptions } from '../http-protocol-options.ts';
+import { at, pick } from '../json.ts';
 import type { Spoken } from '../spoken-protocols.ts';
 import type { CheckGroup } from './check.ts';
 
@@ -22,13 +22,10 @@ export const PROTOCOL_CHECKS: CheckGroup = {
 type SpokenByEnvoy = LocalProtocol | 'auto';
 
 function protocolOf(cluster: unknown): SpokenByEnvoy {
-  const options = entriesAt(cluster, 'typed_extension_protocol_options').find(
-    ([, value]) => typeOf(value) === HTTP_PROTOCOL_OPTIONS,
-  )?.[1];
+  const options = httpProtocolOptions(cluster);
   if (at(options, 'use_downstream_protocol_config') !== undefined) return 'downstream';
   if (at(options, 'auto_config') !== undefined) return 'auto';
-  const http2 = at(options, 'explicit_http_config', 'http2_protocol_options') ?? at(cluster, 'http2_protocol_options');
-  return http2 === undefined ? 'http1' : 'http2';
+  return http2OptionsOf(cluster) === undefined ? 'http1' : 'http2';
 }
 
 const LABELS: Readonly<Record<SpokenByEnvoy, string>> = {

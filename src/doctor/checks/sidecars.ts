@@ -1,8 +1,9 @@
 import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../../contract.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
-import { HTTP_PROTOCOL_OPTIONS, UPSTREAM_TLS } from '../extension-types.ts';
+import { UPSTREAM_TLS } from '../extension-types.ts';
 import { type Facts, formatSidecar } from '../facts.ts';
 import { type Fix, ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { http2OptionsOf } from '../http-protocol-options.ts';
 import { at, entriesAt, listAt, pick, textAt, typeOf } from '../json.ts';
 import type { CheckGroup } from './check.ts';
 import { limitOf, panicThreshold } from './cluster-limits.ts';
@@ -71,12 +72,7 @@ function answering({ snapshot, config }: Facts, cluster: string): Verdict {
 }
 
 function http2({ snapshot, expected }: Facts, cluster: string): Verdict {
-  const settings = snapshot.clusters.get(cluster);
-  const options = entriesAt(settings, 'typed_extension_protocol_options').find(
-    ([, value]) => typeOf(value) === HTTP_PROTOCOL_OPTIONS,
-  )?.[1];
-  const http2Options =
-    at(options, 'explicit_http_config', 'http2_protocol_options') ?? at(settings, 'http2_protocol_options');
+  const http2Options = http2OptionsOf(snapshot.clusters.get(cluster));
   const fix = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options'));
   if (http2Options === undefined) return wrong(`${cluster} does not speak HTTP/2, and so no gRPC`, fix);
   const most = at(http2Options, 'max_concurrent_streams');
