@@ -10,6 +10,8 @@ export interface Spoken {
   readonly address: string;
   readonly http1: boolean;
   readonly http2: boolean;
+  /** It was asked over TLS, as Envoy speaks to it. */
+  readonly isOverTls: boolean;
   /** Something answered that is neither. */
   readonly isOther: boolean;
   /** Why it answers no HTTP/1.1; empty where it does. */
@@ -47,7 +49,11 @@ export async function askSpoken(config: Config, snapshot: EnvoySnapshot, signal:
         askByHttp1(target, question, signal),
         speaksHttp2(target, question, signal),
       ]);
-      const spoken = { address, http1: http1.status === 'fulfilled', http2: http2.status === 'fulfilled' };
+      const isOverTls = tls !== null;
+      const spoken = {
+        ...{ address, isOverTls },
+        ...{ http1: http1.status === 'fulfilled', http2: http2.status === 'fulfilled' },
+      };
       if (http1.status === 'fulfilled') return { ...spoken, isOther: false, why: '' };
       const isOther = !spoken.http2 && isAnswer(http1.reason);
       return { ...spoken, isOther, why: reasonOf(http1.reason) };

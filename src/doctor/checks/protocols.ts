@@ -57,15 +57,20 @@ function localProtocol(facts: Facts): Verdict[] {
   return [...verdicts, ...spoken.map((server) => understands(server, actual, facts))];
 }
 
+const PRINT = 'site-persistence envoy > envoy.yaml';
+
 function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { config }: Facts): Verdict {
   const { http1, http2 } = speaks;
   if (!http1 && !http2) {
     if (!speaks.isOther) return unchecked(`${address} could not be asked what it speaks: ${speaks.why}`);
-    const { tls } = config.localPool;
+    const text = `${address} speaks neither HTTP/1.1 nor HTTP/2 ${speaks.isOverTls ? 'over TLS' : 'in clear text'}: ${speaks.why}`;
+    if (!speaks.isOverTls && config.localPool.tls !== null) {
+      return wrong(text, steps('print the Envoy config again, and start Envoy with it:', PRINT));
+    }
     return wrong(
-      `${address} speaks neither HTTP/1.1 nor HTTP/2 ${tls === null ? 'in clear text' : 'over TLS'}: ${speaks.why}`,
+      text,
       yaml("in the site's config file, and print Envoy's config again:", {
-        local_pool: { tls: tls === null ? { sni: 'app.internal' } : null },
+        local_pool: { tls: speaks.isOverTls ? null : { sni: 'app.internal' } },
       }),
     );
   }

@@ -473,7 +473,7 @@ describe('the cookie', () => {
 });
 
 describe('the protocol', () => {
-  const HTTP1 = { address: '127.0.0.1:3001', http1: true, http2: false, isOther: false, why: '' };
+  const HTTP1 = { address: '127.0.0.1:3001', http1: true, http2: false, isOverTls: false, isOther: false, why: '' };
   const HTTP2 = { ...HTTP1, http1: false, http2: true, why: 'its answer is not HTTP/1.1' };
   const BOTH = { ...HTTP1, http2: true };
 
@@ -513,6 +513,16 @@ envoy: { listen: "127.0.0.1:80" }
     expect(
       troublesOf('protocol: http1', [{ ...HTTP1, http1: false, isOther: true, why: 'connection closed' }]),
     ).toEqual(['wrong local pool: 127.0.0.1:3001 speaks neither HTTP/1.1 nor HTTP/2 in clear text: connection closed']);
+  });
+
+  test('is said of what Envoy speaks, which may be clear text though the config file has TLS by now', () => {
+    const spoken = { ...HTTP1, http1: false, isOther: true, why: 'its answer is not HTTP/1.1' };
+    expect(troublesOf('tls: { sni: a.test }', [spoken])).toContain(
+      'wrong local pool: 127.0.0.1:3001 speaks neither HTTP/1.1 nor HTTP/2 in clear text: its answer is not HTTP/1.1',
+    );
+    expect(troublesOf('tls: { sni: a.test }', [{ ...spoken, isOverTls: true }])).toContain(
+      'wrong local pool: 127.0.0.1:3001 speaks neither HTTP/1.1 nor HTTP/2 over TLS: its answer is not HTTP/1.1',
+    );
   });
 
   test('between sites is wrong where gRPC does not pass it', () => {

@@ -21,7 +21,7 @@ export const NOW_MS = Date.parse('2026-06-01T00:00:00Z');
 export const AROUND = {
   nowMs: NOW_MS,
   duplicateCookies: 0,
-  spoken: [{ address: '127.0.0.1:3001', http1: true, http2: false, isOther: false, why: '' }],
+  spoken: [{ address: '127.0.0.1:3001', http1: true, http2: false, isOverTls: false, isOther: false, why: '' }],
   peers: [],
 };
 
