@@ -1,8 +1,11 @@
+import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { freePorts } from '../support/free-ports.ts';
 import { Load } from '../support/load.ts';
 import { type SlowLink, startSlowLink } from '../support/slow-link.ts';
-import { type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+import { type ConfigFile, type EnvoyRelease, startTwoSites, type TwoSites } from '../support/two-sites.ts';
 
 /**
  * A link between the sites that is slow and loses packets, as one round the world on a bad day: the other site is up, and
@@ -84,4 +87,61 @@ describe.each(SETTINGS)('Envoy $envoyVersion', (setting) => {
       expect(packets.lost).toBeGreaterThan(0);
     }
   });
+});
+
+/** What leads to a server of the application from every address of this machine, until it is killed. */
+async function startForwarder(port: number, appPort: number): Promise<{ kill(): Promise<void> }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    const inner = connect(appPort, '127.0.0.1');
+    for (const each of [socket, inner]) {
+      sockets.add(each);
+      each.on('error', () => {}).on('close', () => sockets.delete(each));
+    }
+    socket.pipe(inner).pipe(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(port, '0.0.0.0', resolve));
+  return {
+    async kill() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+test('a server is killed that is some way off, with close_when_down: no GET is lost', async () => {
+  // Over loopback its refusal comes before the internal listener's connection counts as made.
+  const link = await startSlowLink({ lossPercent: 0, roundTripMs: 20 });
+  const ports = await freePorts(2);
+  let apps: readonly number[] = [];
+  const configure = (file: ConfigFile, site: 'east' | 'west') => {
+    if (site === 'west') return;
+    apps = [file.local_pool.servers].flat().map((server) => Number(String(server).split(':')[1]));
+    const servers = ports.map((port) => `${link.address}:${port}`);
+    Object.assign(file.local_pool, { servers, close_when_down: true });
+  };
+  const forwarders: { kill(): Promise<void> }[] = [];
+  try {
+    const starting = startTwoSites({ configure });
+    await waitUntil(() => apps.length === 2, { what: "east's config" });
+    for (const [index, port] of ports.entries()) forwarders.push(await startForwarder(port, apps[index] ?? 0));
+    const lab = await starting;
+    try {
+      const load = await Load.start({ clients: 8, homes: [lab.east.url], edges: [lab.east.url], request: GET });
+      await load.during(100);
+      await forwarders[0]?.kill();
+      await waitUntil(async () => (await lab.east.stat('cluster.local_pool.membership_healthy')) === 1, { what: 'it' });
+      await load.during(100);
+      const { requests, lost, mostLostByOneClient, longestMs, moved, losses } = await load.stop();
+      const what = 'server some way off killed, close_when_down, 1.40.0';
+      rows.push({ what, method: 'GET', requests, lost, mostLostByOneClient, 'longest wait ms': longestMs, moved });
+      expect(lost, losses.join('\n')).toBe(0);
+    } finally {
+      await lab.close();
+    }
+  } finally {
+    for (const forwarder of forwarders) await forwarder.kill();
+    await link.end();
+  }
 });
