@@ -1,4 +1,8 @@
-FROM node:24-bookworm-slim AS build
+# To pin it by digest: --build-arg NODE_IMAGE=node@sha256:...
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim
+
+# What it makes is JavaScript alone, for every platform. The classic builder has no BUILDPLATFORM: there it is the machine's.
+FROM --platform=${BUILDPLATFORM:-linux} ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -11,12 +15,14 @@ RUN npm run build \
  && rm -rf src tsconfig*.json package-lock.json node_modules/.package-lock.json \
  && find node_modules -name '*.map' -delete
 
-FROM node:24-bookworm-slim
+FROM ${NODE_IMAGE}
 LABEL org.opencontainers.image.title="site-persistence" \
       org.opencontainers.image.description="Sends every request to the site that owns its session: an ext_proc sidecar for Envoy" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV NODE_ENV=production
 COPY --from=build /app /app
+# For envoy.config_dir: an empty volume there gets its owner.
+RUN install -d -o 1000 -g 1000 /etc/envoy/site-persistence
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 1000:1000
 # The commands look for site.yaml where they are run.

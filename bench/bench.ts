@@ -9,6 +9,8 @@ export interface Bench {
   readonly application: Application;
   /** Workers of the proxy: Envoy's `--concurrency`, HAProxy's `nbthread`. */
   readonly workers: number;
+  /** Each Envoy writes a line for each request, as it is printed to; otherwise none does. */
+  readonly accessLog: boolean;
   /** Flags of V8 and Node for the sidecar. */
   readonly nodeArgs: readonly string[];
   readonly say: (line: string) => void;

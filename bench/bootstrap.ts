@@ -2,12 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 
 const httpFilter = z.looseObject({ name: z.string() });
-const route = z.looseObject({ name: z.string(), match: z.looseObject({}) });
+const route = z.looseObject({
+  name: z.string(),
+  match: z.looseObject({}),
+  typed_per_filter_config: z.looseObject({}).optional(),
+});
 const virtualHost = z.looseObject({ routes: z.array(route) });
 const cluster = z.looseObject({ name: z.string() });
 
 /** A filter behind a match tree, with its own config inside. */
 const behindMatcher = z.looseObject({ extension_config: z.looseObject({ typed_config: z.looseObject({}) }) });
+
+const accessLogs = z.array(z.looseObject({ typed_config: z.looseObject({}) }));
 
 const connectionManager = z.looseObject({
   http_filters: z.array(httpFilter),
@@ -36,27 +42,46 @@ export const bootstrapSchema = z.looseObject({
 
 export type Bootstrap = z.infer<typeof bootstrapSchema>;
 export type Cluster = z.infer<typeof cluster>;
+export type ConnectionManager = z.infer<typeof connectionManager>;
+export type Route = z.infer<typeof route>;
+export type VirtualHost = z.infer<typeof virtualHost>;
 
-const EXT_PROC = 'envoy.filters.http.ext_proc';
-const SIDECAR_CLUSTER = 'site_persistence';
+export const EXT_PROC = 'envoy.filters.http.ext_proc';
+export const SIDECAR_CLUSTER = 'site_persistence';
 
-function connectionManagers(bootstrap: Bootstrap): z.infer<typeof connectionManager>[] {
-  return bootstrap.static_resources.listeners.flatMap((listener) =>
-    listener.filter_chains.flatMap((chain) => chain.filters.flatMap(({ typed_config }) => managerOf(typed_config))),
-  );
+/** Of the listeners of this name, or of all. */
+export function connectionManagers(bootstrap: Bootstrap, listenerName?: string): ConnectionManager[] {
+  return bootstrap.static_resources.listeners
+    .filter(({ name }) => listenerName === undefined || name === listenerName)
+    .flatMap(({ filter_chains }) => filter_chains)
+    .flatMap(({ filters }) => filters)
+    .flatMap(({ typed_config }) => managerOf(typed_config));
 }
 
-function managerOf(config: object): z.infer<typeof connectionManager>[] {
+function managerOf(config: object): ConnectionManager[] {
   return isManager(config) ? [config] : [];
 }
 
-function isManager(config: object): config is z.infer<typeof connectionManager> {
+function isManager(config: object): config is ConnectionManager {
   return 'http_filters' in config && 'route_config' in config;
 }
 
 /** Nobody's requests are logged, so that no log is measured. */
 export function withoutAccessLog(bootstrap: Bootstrap): void {
   for (const manager of connectionManagers(bootstrap)) delete manager.access_log;
+}
+
+/** Each request is logged as it is in the field, but to a file that keeps nothing: who reads it would be measured as well. */
+export function logToNowhere(bootstrap: Bootstrap): void {
+  const type = 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog';
+  for (const manager of connectionManagers(bootstrap)) {
+    const logs = accessLogs.parse(manager.access_log ?? []);
+    manager.access_log = logs.map(({ typed_config, ...log }) => ({
+      ...log,
+      name: 'envoy.access_loggers.file',
+      typed_config: { ...typed_config, '@type': type, path: '/dev/null' },
+    }));
+  }
 }
 
 /** Envoy as it is without a decision: stickiness to the servers of the local pool and nothing else. */

@@ -49,6 +49,16 @@ export const CONTESTANTS: readonly ContestantKind[] = [
     label: 'site-persistence, fast path',
     start: (bench) => startOurs(bench, { name: 'fast', fastPath: true }),
   },
+  {
+    name: 'named',
+    label: 'asked, for one application of several hosts',
+    start: (bench) => startOurs(bench, { name: 'named', applications: 1 }),
+  },
+  {
+    name: 'hundred',
+    label: 'asked, beside 99 other applications',
+    start: (bench) => startOurs(bench, { name: 'hundred', applications: 100 }),
+  },
 ];
 
 /** Another build of ours, to compare a change with what was before it. */

@@ -116,16 +116,19 @@ export async function checkCorrectness(contestants: readonly Contestant[], appli
 }
 
 /** The session cookie that a new client gets, as a Cookie header has it. */
-export async function newSession(contestant: Contestant): Promise<string> {
+export async function newSession(
+  contestant: Pick<Contestant, 'name' | 'url'>,
+  cookieName = 'KVAAVROI',
+): Promise<string> {
   const answer = await fetch(contestant.url);
   await answer.arrayBuffer();
-  const cookie = answer.headers.getSetCookie().find((each) => each.startsWith('KVAAVROI='));
+  const cookie = answer.headers.getSetCookie().find((each) => each.startsWith(`${cookieName}=`));
   if (cookie === undefined) throw new Error(`${contestant.name} gave a new client no cookie`);
   return cookie.split(';', 1)[0] ?? '';
 }
 
 /** Sessions are had while a local server is up; when none is, any cookie of this site will do. */
-async function ownCookie(contestant: Contestant): Promise<string> {
+export async function ownCookie(contestant: Pick<Contestant, 'name' | 'url'>): Promise<string> {
   return await newSession(contestant).catch(() => 'KVAAVROI=MTAuMC4wLjE6ODA');
 }
 

@@ -7,8 +7,9 @@ import type { ManagedProcess } from '../lab/managed-process.ts';
 import { startEnvoyProcess } from '../lab/site-processes.ts';
 import { HOST_NAME, TestCa } from '../test/support/certificates.ts';
 import { freePorts } from '../test/support/free-ports.ts';
+import type { Application } from './application.ts';
 import type { Bench } from './bench.ts';
-import { type Bootstrap, bootstrapSchema, withoutAccessLog } from './bootstrap.ts';
+import { type Bootstrap, bootstrapSchema, logToNowhere, withoutAccessLog } from './bootstrap.ts';
 
 const run = promisify(execFile);
 
@@ -20,9 +21,25 @@ export interface EdgeOptions {
   /** The sidecars are asked over TLS, with a certificate at both ends. */
   readonly tls?: boolean;
   readonly sidecarCount?: number;
+  /** So many, told apart by their hosts; by default one for every host. */
+  readonly applications?: number;
   readonly workers?: number;
+  readonly timing?: Timing;
+  /** The cookie's value is a hash of the server; by default it is as Envoy writes it. */
+  readonly opaqueCookie?: boolean;
+  /** A command that runs Envoy. */
+  readonly under?: readonly string[];
   readonly patch?: (bootstrap: Bootstrap) => void | Promise<void>;
 }
+
+/** How often pools are checked and Envoy is asked for their health, as the config file has it. */
+export interface Timing {
+  readonly health: { readonly poll_interval?: string; readonly stale_after?: string };
+  /** Of both pools. */
+  readonly healthCheck: { readonly interval: string; readonly timeout?: string };
+}
+
+const USUAL_TIMING: Timing = { health: {}, healthCheck: { interval: '1s' } };
 
 /** The Envoy of site east, and the config file that its sidecar reads. */
 export interface Edge {
@@ -37,6 +54,7 @@ export interface Edge {
 /** Starts an Envoy with the config that `site-persistence envoy` prints, patched. */
 export async function startEdge(bench: Bench, options: EdgeOptions): Promise<Edge> {
   const { name, cli, fastPath = false, tls = false, sidecarCount = 1, workers = bench.workers, patch } = options;
+  const { applications = 0, timing = USUAL_TIMING, opaqueCookie = false, under = [] } = options;
   const [listenPort = 0, adminPort = 0, opsPort = 0, ...sidecarPorts] = await freePorts(3 + sidecarCount);
   const configFile = join(bench.directory, `${name}.yaml`);
   const bootstrapFile = join(bench.directory, `${name}-envoy.yaml`);
@@ -44,18 +62,16 @@ export async function startEdge(bench: Bench, options: EdgeOptions): Promise<Edg
   const sidecars = sidecarPorts.map((port) => `127.0.0.1:${port}`);
   const { application } = bench;
   const ofTls = tls ? await tlsOfSidecars(bench.directory) : { listen_tls: null, sidecar_tls: null };
+  if (opaqueCookie) await writeFile(join(bench.directory, KEY_FILE), `${'0123456789abcdef'.repeat(4)}\n`);
   const config = {
     site: 'east',
     listen: sidecars[0],
     listen_tls: ofTls.listen_tls,
     ops_listen: `127.0.0.1:${opsPort}`,
-    local_pool: {
-      cluster: 'local_pool',
-      cookie: { name: 'KVAAVROI', path: '/', same_site: 'Lax' },
-      servers: application.local,
-      health_check: { path: '/healthz', interval: '1s' },
-    },
-    remote_pools: [{ site: 'west', cluster: 'remote_pool', cookie: 'DDVHSLLQ', servers: [application.remote] }],
+    health: timing.health,
+    ...(applications === 0
+      ? pools(application, timing, opaqueCookie ? { opaque: { key_file: KEY_FILE } } : {})
+      : { applications: manyApplications(application, applications, timing) }),
     envoy: {
       admin: adminUrl,
       listen: `127.0.0.1:${listenPort}`,
@@ -66,9 +82,12 @@ export async function startEdge(bench: Bench, options: EdgeOptions): Promise<Edg
     },
   };
   await writeFile(configFile, stringify(config));
-  const { stdout } = await run(process.execPath, [cli, 'envoy', '--config', configFile]);
+  // A hundred applications are two megabytes.
+  const maxBuffer = 64 * 1024 * 1024;
+  const { stdout } = await run(process.execPath, [cli, 'envoy', '--config', configFile], { maxBuffer });
   const bootstrap = bootstrapSchema.parse(parse(stdout));
-  withoutAccessLog(bootstrap);
+  if (bench.accessLog) logToNowhere(bootstrap);
+  else withoutAccessLog(bootstrap);
   await patch?.(bootstrap);
   await writeFile(bootstrapFile, stringify(bootstrap));
   const envoy = await startEnvoyProcess({
@@ -77,8 +96,42 @@ export async function startEdge(bench: Bench, options: EdgeOptions): Promise<Edg
     bootstrapFile,
     adminUrl,
     concurrency: workers,
+    under,
   });
   return { url: `http://127.0.0.1:${listenPort}/`, adminUrl, envoy, configFile, sidecars };
+}
+
+/** Beside the config file. */
+const KEY_FILE = 'cookie.key';
+
+/** @param cookie more of this site's cookie */
+function pools(application: Application, { healthCheck }: Timing, cookie: object = {}) {
+  return {
+    local_pool: {
+      cluster: 'local_pool',
+      cookie: { name: 'KVAAVROI', path: '/', same_site: 'Lax', ...cookie },
+      servers: application.local,
+      health_check: { path: '/healthz', ...healthCheck },
+    },
+    remote_pools: [
+      {
+        ...{ site: 'west', cluster: 'remote_pool', cookie: 'DDVHSLLQ', servers: [application.remote] },
+        health_check: healthCheck,
+      },
+    ],
+  };
+}
+
+/** The one that is asked for, by the address of the load's requests, and others with the same servers. */
+function manyApplications(application: Application, count: number, timing: Timing): object[] {
+  const { local, remote } = application;
+  const others = Array.from({ length: count - 1 }, (_, index) => ({
+    name: `other-${index}`,
+    hosts: [`other-${index}.example.com`, `*.other-${index}.example.com`],
+    local_pool: { cookie: `EAST${index}`, servers: local, health_check: { path: '/healthz', interval: '10s' } },
+    remote_pools: [{ site: 'west', cookie: `WEST${index}`, servers: [remote], health_check: { interval: '10s' } }],
+  }));
+  return [...others, { name: 'shop', hosts: ['127.0.0.1', 'shop.example.com'], ...pools(application, timing) }];
 }
 
 /** Some of an Envoy's counters and gauges by name; one that it does not have yet is 0. */

@@ -24,7 +24,7 @@ export interface Run extends LoadReport {
 const RSS_SAMPLE_MS = 250;
 
 /** What a browser sends. */
-const BROWSER_HEADERS = {
+export const BROWSER_HEADERS = {
   'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
   accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8',
   'accept-language': 'en-US,en;q=0.5',
@@ -32,10 +32,15 @@ const BROWSER_HEADERS = {
 };
 const APPLICATION_COOKIES = 'theme=dark; consent=yes; _ga=GA1.1.1032571337.1718000000';
 
+/** The headers of a browser, with the application's cookies before that of the session. */
+export function browserHeaders(sessionCookie: string): Record<string, string> {
+  return { ...BROWSER_HEADERS, cookie: `${APPLICATION_COOKIES}; ${sessionCookie}` };
+}
+
 /** The headers of a client that has a session. */
 export async function sessionHeaders(contestant: Contestant, session: Session): Promise<Record<string, string>> {
   const cookie = session === 'own' ? await newSession(contestant) : 'DDVHSLLQ=MTAuMC4wLjE6ODA';
-  return { ...BROWSER_HEADERS, cookie: `${APPLICATION_COOKIES}; ${cookie}` };
+  return browserHeaders(cookie);
 }
 
 /** Loads a contestant and measures what it used meanwhile. */
@@ -89,9 +94,9 @@ const STARTED = 'http.edge.ext_proc.streams_started';
 const ANSWERED = 'http.edge.ext_proc.stream_msgs_received';
 
 /** Each stream is one request; a load whose answers expire no cookie gets one message for each. */
-async function readDecisions({
+export async function readDecisions({
   adminUrl,
-}: Contestant): Promise<{ readonly started: number; readonly answered: number }> {
+}: Pick<Contestant, 'adminUrl'>): Promise<{ readonly started: number; readonly answered: number }> {
   if (adminUrl === null) return { started: 0, answered: 0 };
   const stat = await readStats(adminUrl, [STARTED, ANSWERED]);
   return { started: stat(STARTED), answered: stat(ANSWERED) };

@@ -18,6 +18,8 @@ export interface Options {
   /** After which memory is judged. */
   readonly decisions: number;
   readonly workers: number;
+  /** As users run it; the whole run has none, to compare what decides alone. */
+  readonly accessLog: boolean;
   readonly session: Session;
   readonly node: string;
   readonly nodeArgs: readonly string[];
@@ -41,6 +43,7 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--seconds <s>', `how long a measurement takes (default: ${FULL.seconds})`, positive)
     .option('--decisions <n>', `after which memory is judged (default: ${FULL.decisions})`, wholeNumber)
     .option('--workers <n>', "the proxy's workers", wholeNumber, 1)
+    .option('--access-log', 'with the access log that users have, written to /dev/null', false)
     .option('--session <whose>', 'sessions of this site (own) or of the other (other)', oneOf(['own', 'other']), 'own')
     .option('--node <path>', 'the Node that runs the sidecar', process.execPath)
     .option('--node-args <flags>', 'flags for that Node, such as "--max-semi-space-size=8"', words, [...NODE_ARGS])
@@ -60,6 +63,7 @@ export function parseOptions(argv: readonly string[]): Options {
     seconds?: number;
     decisions?: number;
     workers: number;
+    accessLog: boolean;
     session: Session;
     node: string;
     nodeArgs: string[];
@@ -70,7 +74,7 @@ export function parseOptions(argv: readonly string[]): Options {
   return { ...base, ...given, baseline: given.baseline ?? null, out: given.out ?? null };
 }
 
-function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
+export function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
   return (text) =>
     text.split(',').map((name) => {
       const found = known.find((each) => each === name.trim());
@@ -87,7 +91,7 @@ function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
   };
 }
 
-function wholeNumber(text: string): number {
+export function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number from 1 up.');
   return value;

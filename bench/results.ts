@@ -1,11 +1,8 @@
 import type { Run } from './measure.ts';
+import type { RunFacts } from './results-file.ts';
 
 /** What bench/results.json holds; a part that was not run is left out. */
-export interface Results {
-  readonly date: string;
-  readonly machine: Readonly<Record<string, string | number>>;
-  readonly versions: Readonly<Record<string, string>>;
-  readonly options: Readonly<Record<string, unknown>>;
+export interface Results extends RunFacts {
   comparison?: ComparisonResult;
   throughput?: readonly ThroughputResult[];
   polls?: readonly PollResult[];

@@ -26,9 +26,10 @@ export type Versions = Readonly<Record<string, string>>;
 export async function findTools(options: {
   readonly node: string;
   readonly needsGo: boolean;
+  readonly needsValgrind?: boolean;
   readonly say: (line: string) => void;
 }): Promise<{ readonly tools: Tools; readonly versions: Versions }> {
-  const { node, needsGo, say } = options;
+  const { node, needsGo, needsValgrind = false, say } = options;
   const asked = {
     h2load: await firstLine('h2load', ['--version'], 'apt-get install nghttp2-client, or brew install nghttp2'),
     haproxy: await firstLine('haproxy', ['-v'], 'apt-get install haproxy, or brew install haproxy'),
@@ -36,6 +37,7 @@ export async function findTools(options: {
     ...(needsGo
       ? { go: await firstLine('go', ['version'], 'https://go.dev/dl; or leave the Go peer out: --only') }
       : {}),
+    ...(needsValgrind ? { valgrind: await firstLine('valgrind', ['--version'], 'apt-get install valgrind') } : {}),
   };
   const missing = Object.values(asked).filter((answer) => answer instanceof MissingTool);
   if (missing.length > 0) throw new MissingTool(missing.map((error) => error.message).join('\n'));

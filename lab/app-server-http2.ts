@@ -42,13 +42,18 @@ function echoGrpc({ site, server }: AppServerOptions, stream: ServerHttp2Stream,
   stream.pipe(stream);
 }
 
-function answer({ site, server }: AppServerOptions, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+function answer(
+  { application, site, server }: AppServerOptions,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+): void {
   let bodyBytes = 0;
   stream.on('data', (data: Buffer) => {
     bodyBytes += data.length;
   });
   stream.on('end', () => {
     const seen = {
+      application,
       site,
       server,
       method: headers[':method'],

@@ -3,10 +3,11 @@ import { createBothProtocolsAppServer, createHttp2AppServer } from './app-server
 
 const CREATE = { http1: createAppServer, http2: createHttp2AppServer, both: createBothProtocolsAppServer };
 
-const [site = 'east', server = 'app-1', port = '3001', host = '127.0.0.1', speaks = 'http1'] = process.argv.slice(2);
+const [site = 'east', server = 'app-1', port = '3001', host = '127.0.0.1', speaks = 'http1', application = 'default'] =
+  process.argv.slice(2);
 if (speaks !== 'http1' && speaks !== 'http2' && speaks !== 'both') throw new Error(`what is ${speaks}?`);
 
-const app = CREATE[speaks]({ site, server, port: Number(port) })
+const app = CREATE[speaks]({ application, site, server, port: Number(port) })
   .on('error', (error) => {
     process.stderr.write(`${site}/${server}: ${error.message}\n`);
     process.exit(1);

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The application of the demo and the tests: says which server answered, and everything that it was sent. */
 export interface AppServerOptions {
+  readonly application: string;
   readonly site: string;
   readonly server: string;
   readonly port: number;
@@ -12,6 +13,7 @@ export interface AppServerOptions {
 
 /** What the application answers as JSON, where the client prefers that to a page. */
 export interface AppAnswer {
+  readonly application: string;
   readonly site: string;
   readonly server: string;
   readonly method: string;
@@ -59,6 +61,7 @@ async function answer(options: AppServerOptions, request: IncomingMessage, respo
     return;
   }
   const seen: AppAnswer = {
+    application: options.application,
     site: options.site,
     server: options.server,
     method: request.method ?? '',
@@ -107,9 +110,9 @@ function page(seen: AppAnswer): string {
   const row = (name: string, value: string) => `<tr><th>${name}</th><td>${escapeHtml(value)}</td></tr>`;
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escapeHtml(seen.site)} ${escapeHtml(seen.server)}</title>
+<title>${escapeHtml(`${seen.application} ${seen.site} ${seen.server}`)}</title>
 <style>body{font:1.1rem/1.6 system-ui;margin:2rem}th{text-align:left;padding-right:1.5rem;vertical-align:top}</style>
-<h1>Site ${escapeHtml(seen.site)}, server ${escapeHtml(seen.server)}</h1>
+<h1>${escapeHtml(`Application ${seen.application}, site ${seen.site}, server ${seen.server}`)}</h1>
 <table>
 ${row('Request', `${seen.method} ${seen.path}`)}
 ${row('Forwarded by', seen.hop ?? 'nobody: this site received it')}

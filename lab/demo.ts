@@ -1,54 +1,18 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
+import { say } from './demo-output.ts';
+import { type DemoContext, DemoSiteProcesses, PARTS, type Part } from './demo-site-processes.ts';
+import { APPLICATIONS, refuseBusyPorts, SITES } from './demo-sites.ts';
 import { envoyMinorVersion, findEnvoy } from './envoy-binary.ts';
-import { type ManagedProcess, stopAllProcesses } from './managed-process.ts';
-import { CLI, startAppServer, startEnvoyProcess, startSidecarProcess } from './site-processes.ts';
-
-const run = promisify(execFile);
-const ROOT = CLI.replace(/\/dist\/main\.js$/, '');
-const NEWEST_RENDERED = '1.40';
-
-interface DemoSite {
-  readonly name: string;
-  readonly cookie: string;
-  readonly edgePort: number;
-  readonly adminPort: number;
-  readonly sidecarPort: number;
-  readonly opsPort: number;
-  readonly appPorts: readonly number[];
-}
-
-/** The same ports as in envoy/*.yaml, here so that one in use is said by name. */
-const SITES: readonly DemoSite[] = [
-  {
-    name: 'east',
-    cookie: 'KVAAVROI',
-    edgePort: 8081,
-    adminPort: 9901,
-    sidecarPort: 9002,
-    opsPort: 9003,
-    appPorts: [3001, 3002],
-  },
-  {
-    name: 'west',
-    cookie: 'DDVHSLLQ',
-    edgePort: 8082,
-    adminPort: 9911,
-    sidecarPort: 9012,
-    opsPort: 9013,
-    appPorts: [3011, 3012],
-  },
-];
+import { stopAllProcesses } from './managed-process.ts';
 
 const GUIDE = `
 Two sites are running: east on http://localhost:8081, west on http://localhost:8082.
+Status pages: east http://localhost:9003/, west http://localhost:9013/
 
-Try, in another terminal (or open both addresses in a browser):
+Try, in another terminal (or open the addresses in a browser):
   curl -i http://localhost:8081/              a new client: served locally, with a cookie for its server
   curl -s -c jar http://localhost:8081/       a session of east, kept in the file "jar" …
   curl -s -b jar http://localhost:8082/       … asked for at west: its own server in east answers
@@ -56,14 +20,20 @@ Try, in another terminal (or open both addresses in a browser):
                                               what a global load balancer asks
   curl -i -b KVAAVROI=x -b DDVHSLLQ=x http://localhost:8081/
                                               both sites' cookies: one of them is expired
+  curl -i http://shop.localhost:8081/         another application: its own servers and cookies
+  curl -i http://mail.localhost:8081/         and one more
 
 Type here, then Enter, and ask again:
-  stop east, start east                       a site's application servers
+  stop east, start east                       a site's application servers, of all its applications
+  stop east shop, start east shop             those of one application: shop, mail or default
   stop east sidecar, start east sidecar       its sidecar; likewise: envoy
+  add east, remove east                       a server more, and less again: nothing restarts, no request is lost;
+                                              likewise: add east shop
+  help                                        prints this again
   quit, or Ctrl-C                             ends everything
-`;
 
-type Part = 'pool' | 'sidecar' | 'envoy';
+Health checks are not printed here; your requests and what changes are.
+`;
 
 async function main(): Promise<number> {
   const stop = new AbortController();
@@ -73,23 +43,16 @@ async function main(): Promise<number> {
   const binary = await findEnvoy(say);
   const version = await envoyMinorVersion(binary);
   const work = await mkdtemp(join(tmpdir(), 'site-persistence-demo-'));
-  const parts = new Map<string, ManagedProcess[]>();
-
-  const start = async (site: DemoSite, part: Part): Promise<void> => {
-    parts.set(`${site.name} ${part}`, await startPart(site, part, { binary, version, work }));
-    if (stop.signal.aborted) return;
-    for (const child of parts.get(`${site.name} ${part}`) ?? []) {
-      void child.ended.then(({ code, signal }) => {
-        if (!stop.signal.aborted) say(`${child.name}: ended (${signal ?? `exit code ${code}`})`);
-      });
-    }
-  };
+  const context: DemoContext = { binary, version, work, stop: stop.signal };
   try {
     say(`starting two sites with Envoy ${version} (${binary})`);
-    for (const site of SITES) await start(site, 'pool');
-    await Promise.all(SITES.flatMap((site) => [start(site, 'envoy'), start(site, 'sidecar')]));
+    const sites = await Promise.all(SITES.map((site) => DemoSiteProcesses.create(site, context)));
+    await Promise.all(sites.flatMap((site) => APPLICATIONS.map((application) => site.start(application))));
+    await Promise.all(sites.flatMap((site) => [site.start('envoy'), site.start('sidecar')]));
+    // What is said of pools while they come up would scroll the guide away.
+    await Promise.all(sites.map((site) => site.untilWell()));
     if (!stop.signal.aborted) process.stdout.write(`${GUIDE}\n`);
-    readCommands(parts, start, stop);
+    readCommands(sites, stop);
     if (!stop.signal.aborted) await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
     return 0;
   } finally {
@@ -101,132 +64,57 @@ async function main(): Promise<number> {
   }
 }
 
-interface DemoContext {
-  readonly binary: string;
-  readonly version: string;
-  readonly work: string;
-}
-
-async function startPart(site: DemoSite, part: Part, context: DemoContext): Promise<ManagedProcess[]> {
-  const configFile = await siteConfig(site, context);
-  switch (part) {
-    case 'pool':
-      return await Promise.all(
-        site.appPorts.map((port, index) => startAppServer({ site: site.name, server: `app-${index + 1}`, port })),
-      );
-    case 'sidecar':
-      return [await startSidecarProcess({ site: site.name, configFile, onLine: (line) => showLog(site.name, line) })];
-    case 'envoy': {
-      const bootstrapFile = join(context.work, `${site.name}-envoy.yaml`);
-      const { stdout } = await run(process.execPath, [CLI, 'envoy', '--config', configFile]);
-      await writeFile(bootstrapFile, stdout);
-      return [
-        await startEnvoyProcess({
-          site: site.name,
-          binary: context.binary,
-          bootstrapFile,
-          adminUrl: `http://127.0.0.1:${site.adminPort}`,
-          onLine: (line) => showRequest(site.name, line),
-        }),
-      ];
-    }
-  }
-}
-
-/** The demo's config file, rendered for the Envoy that is there if that is an older one. */
-async function siteConfig(site: DemoSite, { version, work }: DemoContext): Promise<string> {
-  const original = join(ROOT, 'envoy', `${site.name}.yaml`);
-  if (Number(version.split('.')[1]) >= Number(NEWEST_RENDERED.split('.')[1])) return original;
-  const file = join(work, `${site.name}.yaml`);
-  const text = await readFile(original, 'utf8');
-  await writeFile(file, text.replace(`version: "${NEWEST_RENDERED}"`, `version: "${version}"`));
-  return file;
-}
-
-function readCommands(
-  parts: ReadonlyMap<string, readonly ManagedProcess[]>,
-  start: (site: DemoSite, part: Part) => Promise<void>,
-  stop: AbortController,
-): void {
+function readCommands(sites: readonly DemoSiteProcesses[], stop: AbortController): void {
   const input = createInterface({ input: process.stdin });
   stop.signal.addEventListener('abort', () => input.close());
   input.on('line', (line) => {
-    const [verb = '', siteName = '', partName = 'pool'] = line.trim().split(/\s+/);
+    const [verb = '', siteName = '', partName = ''] = line.trim().split(/\s+/);
     if (verb === '') return;
     if (verb === 'quit') {
       stop.abort();
       return;
     }
-    const site = SITES.find(({ name }) => name === siteName);
-    const part = (['pool', 'sidecar', 'envoy'] as const).find((name) => name === partName);
-    if ((verb !== 'stop' && verb !== 'start') || site === undefined || part === undefined) {
-      say(`not understood: ${line.trim()}. Write stop or start, east or west, and nothing, sidecar or envoy`);
+    if (verb === 'help') {
+      process.stdout.write(`${GUIDE}\n`);
       return;
     }
-    const processes = parts.get(`${site.name} ${part}`) ?? [];
-    if (verb === 'stop') for (const child of processes) child.signal('SIGKILL');
-    else if (processes.every((child) => child.hasEnded)) {
-      start(site, part).catch((error: unknown) => {
-        if (!stop.signal.aborted) say(messageOf(error));
-      });
-    } else say(`${site.name}'s ${part} is running`);
-  });
-}
-
-/** The sidecar's log lines: each change of a pool as it happens. */
-function showLog(site: string, line: string): void {
-  const entry = parseJson(line);
-  if (entry !== undefined && typeof entry.msg === 'string') say(`${site}: ${entry.msg}`);
-}
-
-/** Envoy's access log: each request with its decision. */
-function showRequest(site: string, line: string): void {
-  const entry = parseJson(line);
-  if (entry?.path === undefined) return;
-  const decision = entry.decision === null ? 'no decision' : `${entry.decision}, owner ${entry.owner}`;
-  say(
-    `${site}: ${entry.method} ${entry.path} → ${entry.status} (${decision}; ${entry.upstream_host ?? 'answered here'})`,
-  );
-}
-
-function parseJson(line: string): Record<string, unknown> | undefined {
-  if (!line.startsWith('{')) return undefined;
-  try {
-    return JSON.parse(line) as Record<string, unknown>;
-  } catch {
-    return undefined;
-  }
-}
-
-async function refuseBusyPorts(): Promise<void> {
-  for (const site of SITES) {
-    const ports: readonly (readonly [number, string])[] = [
-      [site.edgePort, 'Envoy'],
-      [site.adminPort, "Envoy's admin interface"],
-      [site.sidecarPort, 'the sidecar'],
-      [site.opsPort, "the sidecar's ops listener"],
-      ...site.appPorts.map((port, index) => [port, `app-${index + 1}`] as const),
-    ];
-    for (const [port, what] of ports) {
-      if (await isBusy(port)) {
-        throw new Error(
-          `port ${port} is in use; the demo needs it for ${what} of ${site.name}: stop what listens there`,
-        );
-      }
+    const site = sites.find(({ name }) => name === siteName);
+    const command = site === undefined ? null : commandOf(verb, site, partName);
+    if (command === null) {
+      say(
+        `not understood: ${line.trim()}. Write stop or start, east or west, and nothing or one of ${PARTS.join(', ')}; ` +
+          `add or remove, east or west, and nothing or one of ${APPLICATIONS.join(', ')}; or help`,
+      );
+      return;
     }
-  }
-}
-
-async function isBusy(port: number): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const probe = createServer();
-    probe.once('error', () => resolve(true));
-    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(false)));
+    command().catch((error: unknown) => {
+      if (!stop.signal.aborted) say(messageOf(error));
+    });
   });
 }
 
-function say(line: string): void {
-  process.stdout.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
+/** Null: there is none of that name. */
+function commandOf(verb: string, site: DemoSiteProcesses, partName: string): (() => Promise<void>) | null {
+  const parts = partName === '' ? APPLICATIONS : PARTS.filter((name) => name === partName);
+  const application = APPLICATIONS.find((name) => name === (partName || 'default'));
+  switch (verb) {
+    case 'stop':
+      return parts.length === 0 ? null : async () => site.kill(parts);
+    case 'start':
+      return parts.length === 0 ? null : () => startAgain(site, parts);
+    case 'add':
+      return application === undefined ? null : () => site.addServer(application);
+    case 'remove':
+      return application === undefined ? null : () => site.removeServer(application);
+    default:
+      return null;
+  }
+}
+
+async function startAgain(site: DemoSiteProcesses, parts: readonly Part[]): Promise<void> {
+  const ended = parts.filter((part) => site.hasEnded(part));
+  if (ended.length === 0) say(`${site.name}'s ${parts.length > 1 ? 'pools are' : `${parts[0]} is`} running`);
+  await Promise.all(ended.map((part) => site.start(part)));
 }
 
 function messageOf(error: unknown): string {

@@ -83,9 +83,13 @@ export class ManagedProcess {
   }
 
   /** Waits for a line of output, past or future. @throws Error with the output when there is none in time */
-  async waitForLine(pattern: RegExp, timeoutMs = 15_000): Promise<string> {
+  async waitForLine(pattern: RegExp, timeoutMs = 60_000): Promise<string> {
     const known = this.lines.find((line) => pattern.test(line));
-    if (known !== undefined) return known;
+    return known ?? (await this.nextLine(pattern, timeoutMs));
+  }
+
+  /** Waits for a line that is yet to come. @throws Error with the output when there is none in time */
+  async nextLine(pattern: RegExp, timeoutMs = 60_000): Promise<string> {
     return await new Promise((resolve, reject) => {
       const finish = (done: () => void) => {
         clearTimeout(timer);

@@ -20,13 +20,14 @@ export async function startAppServer(
     readonly server: string;
     readonly port: number;
     readonly speaks?: AppProtocol;
+    readonly application?: string;
   } & OnLine,
 ): Promise<ManagedProcess> {
-  const { site, server, port, speaks = 'http1', ...rest } = options;
+  const { site, server, port, speaks = 'http1', application = 'default', ...rest } = options;
   const child = new ManagedProcess({
     name: `${site} ${server}`,
     command: process.execPath,
-    args: [APP_SERVER, site, server, String(port), '127.0.0.1', speaks],
+    args: [APP_SERVER, site, server, String(port), '127.0.0.1', speaks, application],
     ...rest,
   });
   await child.waitForLine(/listening/);
@@ -63,15 +64,19 @@ export async function startEnvoyProcess(
     readonly bootstrapFile: string;
     readonly adminUrl: string;
     readonly concurrency?: number;
+    /** A command that runs it, such as one that counts what it does. */
+    readonly under?: readonly string[];
     /** Envoys of one base id hand over to the next epoch; without it hot restart is off. */
     readonly hotRestart?: { readonly baseId: number; readonly epoch: number };
   } & OnLine,
 ): Promise<ManagedProcess> {
-  const { site, binary, bootstrapFile, adminUrl, concurrency = 2, hotRestart, ...rest } = options;
+  const { site, binary, bootstrapFile, adminUrl, concurrency = 2, under = [], hotRestart, ...rest } = options;
+  const [command = binary, ...before] = [...under, binary];
   const child = new ManagedProcess({
     name: `${site} envoy`,
-    command: binary,
+    command,
     args: [
+      ...before,
       ...['-c', bootstrapFile, '--concurrency', String(concurrency), '-l', 'warn'],
       // So that the access log can be watched.
       ...['--file-flush-interval-msec', '50'],

@@ -1,37 +1,117 @@
 // Decisions a second as lines, one for each kind, drawn anew with each second.
 
+import { createPath, createSvg } from './elements.js';
+
 const WIDTH = 600;
 const HEIGHT = 200;
-const SECONDS = 120;
-const SVG = 'http://www.w3.org/2000/svg';
+/** Over more than so much a point is the mean of some seconds. */
+const BY_THE_SECOND_S = 120;
+const SECONDS_PER_POINT = 5;
 
-/** @typedef {import('./status.js').Kind} Kind */
-/** @typedef {import('./status.js').Sample} Sample */
+/** @typedef {import('./decisions.js').Kind} Kind */
+/** @typedef {import('../src/ops/decision-rates.ts').RateSample} Sample */
+
+/**
+ * @typedef Graph
+ * @property {(samples: readonly Sample[], shown: readonly Kind[], seconds: number) => number} draw draws the samples of the last
+ * seconds, of which the last is now; returns the top of the scale
+ * @property {(listener: (sample: Sample | null) => void) => void} onRead calls the listener with the moment that is pointed at, or
+ * that the slider is at; null: none any more
+ */
 
 /**
  * @param {Element} svg
+ * @param {HTMLInputElement} slider in seconds before now, for those who do not point
  * @param {readonly Kind[]} kinds
- * @returns {(samples: readonly Sample[]) => number} draws the samples, of which the last is now; returns the top of the scale
+ * @returns {Graph}
  */
-export function createGraph(svg, kinds) {
-  const grid = svg.appendChild(line('grid'));
+export function createGraph(svg, slider, kinds) {
+  const grid = svg.appendChild(createPath('grid'));
   grid.setAttribute('d', [0.005, 0.25, 0.5, 0.75].map((part) => `M0 ${HEIGHT * part}H${WIDTH}`).join(''));
-  const lines = kinds.map((kind) => ({ kind, path: svg.appendChild(line(`kind ${kind}`)) }));
+  const lines = kinds.map((kind) => ({ kind, path: svg.appendChild(createPath(`kind ${kind}`)) }));
+  const cursor = svg.appendChild(createPath('cursor'));
+  /** @type {readonly Sample[]} */
+  let seen = [];
+  let nowMs = 0;
+  let rangeMs = 1;
+  /** When the moment is that is read, in milliseconds since 1970; it stays while the graph moves on. @type {number | null} */
+  let readMs = null;
+  /** @type {(sample: Sample | null) => void} */
+  let tell = () => {};
 
-  return function draw(samples) {
-    const nowMs = samples.at(-1)?.atMs ?? 0;
-    const seen = samples.filter(({ atMs }) => nowMs - atMs <= SECONDS * 1_000);
-    const top = roundUp(Math.max(1, ...seen.flatMap(({ perSecond }) => kinds.map((kind) => perSecond[kind]))));
-    const x = (/** @type {number} */ atMs) => (WIDTH * (1 - (nowMs - atMs) / (SECONDS * 1_000))).toFixed(1);
-    const y = (/** @type {number} */ rate) => (HEIGHT - 2 - (HEIGHT - 4) * (rate / top)).toFixed(1);
-    for (const { kind, path } of lines) {
-      // A kind that did not happen would hide the line beneath it.
-      const happened = seen.some(({ perSecond }) => perSecond[kind] > 0);
-      const points = happened ? seen.map(({ atMs, perSecond }) => `${x(atMs)} ${y(perSecond[kind])}`) : [];
-      path.setAttribute('d', points.length === 0 ? '' : `M${points.join('L')}`);
-    }
-    return top;
+  const x = (/** @type {number} */ atMs) => (WIDTH * (1 - (nowMs - atMs) / rangeMs)).toFixed(1);
+
+  /** @param {number | null} atMs */
+  function read(atMs) {
+    const sample = atMs === null ? null : nearest(seen, atMs);
+    readMs = sample?.atMs ?? null;
+    cursor.setAttribute('d', sample === null ? '' : `M${x(sample.atMs)} 0V${HEIGHT}`);
+    tell(sample);
+  }
+
+  svg.addEventListener('pointermove', (event) => {
+    if (!(event instanceof PointerEvent)) return;
+    const { left, width } = svg.getBoundingClientRect();
+    read(nowMs - (1 - (event.clientX - left) / width) * rangeMs);
+  });
+  svg.addEventListener('pointerleave', () => read(null));
+  for (const type of ['focus', 'input']) {
+    slider.addEventListener(type, () => read(nowMs + slider.valueAsNumber * 1_000));
+  }
+  slider.addEventListener('blur', () => read(null));
+
+  return {
+    draw(samples, shown, seconds) {
+      nowMs = samples.at(-1)?.atMs ?? 0;
+      rangeMs = seconds * 1_000;
+      const step = seconds > BY_THE_SECOND_S ? SECONDS_PER_POINT : 1;
+      slider.min = String(-seconds);
+      slider.step = String(step);
+      const inRange = samples.filter(({ atMs }) => nowMs - atMs <= rangeMs);
+      seen = step === 1 ? inRange : meansOf(inRange, step, kinds);
+      const top = roundUp(Math.max(1, ...seen.flatMap(({ perSecond }) => shown.map((kind) => perSecond[kind]))));
+      const y = (/** @type {number} */ rate) => (HEIGHT - 2 - (HEIGHT - 4) * (rate / top)).toFixed(1);
+      for (const { kind, path } of lines) {
+        // A kind that did not happen would hide the line beneath it.
+        const happened = shown.includes(kind) && seen.some(({ perSecond }) => perSecond[kind] > 0);
+        const points = happened ? seen.map(({ atMs, perSecond }) => `${x(atMs)} ${y(perSecond[kind])}`) : [];
+        path.setAttribute('d', points.length === 0 ? '' : `M${points.join('L')}`);
+      }
+      if (readMs !== null) read(readMs);
+      return top;
+    },
+    onRead(listener) {
+      tell = listener;
+    },
   };
+}
+
+/**
+ * @param {readonly Sample[]} samples
+ * @param {number} atMs
+ */
+function nearest(samples, atMs) {
+  const distance = (/** @type {Sample} */ sample) => Math.abs(sample.atMs - atMs);
+  return samples.reduce(
+    (/** @type {Sample | null} */ best, sample) => (best === null || distance(sample) < distance(best) ? sample : best),
+    null,
+  );
+}
+
+/**
+ * @param {readonly Sample[]} samples
+ * @param {number} seconds
+ * @param {readonly Kind[]} kinds
+ * @returns {Sample[]} one for so many seconds
+ */
+function meansOf(samples, seconds, kinds) {
+  const groups = Map.groupBy(samples, ({ atMs }) => Math.floor(atMs / (seconds * 1_000)));
+  return [...groups.values()].map((group) => {
+    const mean = (/** @type {Kind} */ kind) =>
+      group.reduce((sum, { perSecond }) => sum + perSecond[kind], 0) / group.length;
+    const means = kinds.map((kind) => [kind, mean(kind)]);
+    return { atMs: group.at(-1)?.atMs ?? 0, perSecond: Object.fromEntries(means) };
+  });
 }
 
 /**
@@ -39,18 +119,9 @@ export function createGraph(svg, kinds) {
  * @param {Kind} kind
  */
 export function createKey(kind) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', '0 0 40 12');
-  svg.setAttribute('aria-hidden', 'true');
-  svg.appendChild(line(`kind ${kind}`)).setAttribute('d', 'M0 6H40');
+  const svg = createSvg(40, 12);
+  svg.appendChild(createPath(`kind ${kind}`)).setAttribute('d', 'M0 6H40');
   return svg;
-}
-
-/** @param {string} classes */
-function line(classes) {
-  const path = document.createElementNS(SVG, 'path');
-  path.setAttribute('class', classes);
-  return path;
 }
 
 /**

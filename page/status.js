@@ -1,35 +1,50 @@
-// Shows what the sidecar says of its site, live. Every text goes in as text, never as HTML.
+// Shows what the sidecar says of its site, live.
 
-import { createGraph, createKey } from './graph.js';
+import { createApplications } from './applications.js';
+import { createChanges, keyOf } from './changes.js';
+import { createDecisions, KINDS } from './decisions.js';
+import { createDrainButton } from './drain.js';
+import { byId, byIdOf, element, setClasses, setText } from './elements.js';
+import { createGraph } from './graph.js';
+import { createPools, showCountdowns } from './pools.js';
+import { createSessions } from './sessions.js';
+import { createTimeline } from './timeline.js';
+import {
+  clock,
+  dateAndTime,
+  describeDrain,
+  describeFastPath,
+  describeSample,
+  describeSeconds,
+  LEVELS,
+} from './words.js';
 
 /** @typedef {import('../src/ops/state.ts').SiteStateReport} State */
-/** @typedef {State['pools'][number]} Pool */
-/** @typedef {keyof State['decisions']} Kind */
 /** @typedef {import('../src/ops/decision-rates.ts').RateSample} Sample */
-/** @typedef {Sample & Pick<State, 'health_age_ms' | 'decisions'>} Tick */
+/** @typedef {import('../src/ops/event-streams.ts').TickReport} Tick */
 
 /** A tick comes each second. */
 const SILENCE_MS = 5_000;
 const RETRY_MS = 1_000;
 const SAY_DELAY_MS = 100;
-const MAX_SAMPLES = 120;
-/** Of a large pool not every server that is up is shown; each that is down is. */
-const MAX_UP_HOSTS_SHOWN = 50;
+const SAMPLES_KEPT_MS = 3_600_000;
+/** The older ones are in their application. */
+const MAX_CHANGES_SHOWN = 50;
+/** So that what is below is on the screen as well. */
+const CHANGES_AT_FIRST = 6;
+/** Of many changes at once the newest are said. */
+const MAX_CHANGES_SAID = 5;
 
-/** @type {Readonly<Record<Kind, string>>} */
-const MEANINGS = {
-  local: 'served at this site',
-  forward: 'sent to the site that owns the session',
-  failover: 'sent to another site: the local pool is down',
-  adopt: "another site's session, taken over here",
-  refuse: 'not served: 503',
-  unknown: 'no opinion: health is unknown',
-  status: 'the status URI, answered here',
-};
-const KINDS = /** @type {Kind[]} */ (Object.keys(MEANINGS));
-
-const drawGraph = createGraph(byId('graph'), KINDS);
-const rows = createDecisionRows();
+const graph = createGraph(byId('graph'), byIdOf('moment', HTMLInputElement), KINDS);
+const withStatus = byIdOf('with-status', HTMLInputElement);
+const range = byIdOf('range', HTMLSelectElement);
+const showSessions = createSessions(byId('sessions'));
+const showTimeline = createTimeline(byId('timeline'));
+const showDrainButton = createDrainButton(byId('drain-action'));
+const showPools = createPools(byId('pools'));
+const showDecisions = createDecisions(byId('decisions'));
+const showApplications = createApplications(say);
+const listChanges = createChanges(byId('changes'), { namesApplications: hasSeveral });
 
 /** @type {State | null} */
 let state = null;
@@ -39,21 +54,37 @@ let samples = [];
 let newestChange = null;
 /** @type {EventSource} */
 let source;
+/** How often it has connected. */
+let connection = 0;
 let heardAtMs = performance.now();
 let isLost = false;
 let isWaiting = false;
+let showsAllChanges = false;
 /** @type {string[]} */
 const toSay = [];
+
+graph.onRead((sample) => setText(byId('reading'), sample === null ? '' : describeSample(sample, shownKinds())));
+for (const setting of [withStatus, range]) {
+  setting.addEventListener('change', () => {
+    if (state !== null) showTime(state);
+  });
+}
+byId('more-changes').addEventListener('click', () => {
+  showsAllChanges = !showsAllChanges;
+  if (state !== null) listShownChanges(state.changes);
+});
 
 connect();
 setInterval(() => {
   if (performance.now() - heardAtMs > SILENCE_MS) reconnect();
-  showDrain();
+  if (state !== null) showDrain(state);
+  showCountdowns();
 }, 1_000);
 
 function connect() {
   isWaiting = false;
   heardAtMs = performance.now();
+  connection++;
   source = new EventSource('events');
   source.addEventListener('state', (event) => hear(() => showState(JSON.parse(event.data))));
   source.addEventListener('rates', (event) => hear(() => showSamples(JSON.parse(event.data))));
@@ -69,9 +100,10 @@ function reconnect() {
   if (!isLost) {
     isLost = true;
     byId('lost').textContent =
-      `No connection to the sidecar since ${clock(new Date())}: what is below is old. Trying again.`;
+      `? No connection to the sidecar since ${clock(new Date())}: what is below is old. Trying again.`;
     byId('lost').hidden = false;
     document.body.classList.add('is-lost');
+    showIcon('warn', '? ');
   }
   setTimeout(connect, RETRY_MS);
 }
@@ -83,49 +115,86 @@ function hear(show) {
     isLost = false;
     byId('lost').hidden = true;
     document.body.classList.remove('is-lost');
+    if (state !== null) showVerdict(state);
     say('Connected to the sidecar again.');
   }
   show();
 }
 
+function hasSeveral() {
+  return state !== null && state.applications.length > 1;
+}
+
 /** @param {State} next */
 function showState(next) {
   state = next;
-  byId('site').textContent = next.site;
-  document.title = `${next.not_ready === null ? '' : '⚠ '}Site ${next.site}`;
+  setText(byId('site'), next.site);
+  showVerdict(next);
   showFacts(next);
-  showDrain();
-  showPools(next);
+  showDrain(next);
+  showButton(next);
+  showAge(next);
+  byId('pools-section').hidden = hasSeveral();
+  setText(byId('skip'), `Skip to the ${hasSeveral() ? 'applications' : 'pools'}`);
+  showPools(hasSeveral() ? [] : next.pools, next.health_known);
+  showTime(next);
   showDecisions(next.decisions);
   showFastPath(next);
   showChanges(next.changes);
-  byId('version').textContent = `site-persistence ${next.version}, running since ${dateAndTime(next.started)}`;
+  setText(byId('version'), `site-persistence ${next.version}, running since ${dateAndTime(next.started)}`);
 }
 
 /** @param {Sample[]} history */
 function showSamples(history) {
   samples = history;
-  showGraph();
+  if (state !== null) showTime(state);
 }
 
 /** @param {Tick} tick */
-function showTick(tick) {
+function showTick({ applications: decisionsOf, sessions: sessionsOf, atMs, perSecond, ...counted }) {
   if (state === null) return;
-  state = { ...state, health_age_ms: tick.health_age_ms, decisions: tick.decisions };
-  samples = [...samples, tick].slice(-MAX_SAMPLES);
+  const applications = state.applications.map((application) => ({
+    ...application,
+    decisions: { ...application.decisions, ...decisionsOf[application.name] },
+    sessions: { ...application.sessions, ...sessionsOf[application.name] },
+  }));
+  state = { ...state, ...counted, applications };
+  samples = [...samples.filter((sample) => atMs - sample.atMs < SAMPLES_KEPT_MS), { atMs, perSecond }];
   showFacts(state);
-  showDecisions(tick.decisions);
-  showGraph();
+  showAge(state);
+  showDecisions(state.decisions);
+  showTime(state);
 }
 
 /** @param {State} of */
-function showFacts({ not_ready: notReady, health_known: isKnown, health_age_ms: ageMs, draining }) {
-  const age = ageMs === null ? 'Envoy never answered' : `Envoy last answered ${Math.round(ageMs / 1_000)} s ago`;
+function showVerdict({ not_ready: notReady, verdict: text, verdict_level: level }) {
+  const { sign, tone } = LEVELS[level];
+  const verdict = byId('verdict');
+  setClasses(verdict, tone);
+  setText(verdict, `${sign} ${text}`);
+  const shown = level === 'ok' && notReady !== null ? 'warn' : level;
+  showIcon(shown, { ok: '', warn: '⚠ ', down: '✖ ' }[shown]);
+}
+
+/**
+ * What is seen of the page in a row of tabs.
+ * @param {State['applications'][number]['verdict_level']} level
+ * @param {string} mark
+ */
+function showIcon(level, mark) {
+  document.title = `${mark}Site ${state?.site ?? ''}`;
+  const icon = level === 'ok' ? 'icon.svg' : `icon-${level}.svg`;
+  if (byId('icon').getAttribute('href') !== icon) byId('icon').setAttribute('href', icon);
+}
+
+/** @param {State} of */
+function showFacts({ not_ready: notReady, health_known: isKnown, draining, applications }) {
+  const some = applications.filter((application) => application.draining).length;
   /** @type {[tone: string, text: string][]} */
   const facts = [
     notReady === null ? ['good', '✔ ready'] : ['bad', `✖ not ready: ${notReady}`],
-    isKnown ? ['good', '✔ health known'] : ['bad', `? health unknown, Envoy decides (${age})`],
-    draining ? ['warn', '▼ draining'] : ['', 'not draining'],
+    isKnown ? ['good', '✔ health known'] : ['bad', '? health unknown'],
+    draining ? ['warn', '▼ draining'] : some > 0 ? ['warn', `▼ draining: ${some}`] : ['', 'not draining'],
   ];
   const list = byId('facts');
   // Left alone while it says the same, so that it can be read and selected.
@@ -133,137 +202,85 @@ function showFacts({ not_ready: notReady, health_known: isKnown, health_age_ms: 
   list.replaceChildren(...facts.map(([tone, text]) => element('li', tone, text)));
 }
 
-function showDrain() {
-  const banner = byId('drain');
-  banner.hidden = state === null || !state.draining;
-  if (state === null || state.draining_since === null) return;
-  const since = `Draining since ${dateAndTime(state.draining_since)}`;
-  const until =
-    state.draining_until === null
-      ? 'until undrain'
-      : `until ${dateAndTime(state.draining_until)} (${timeLeft(state.draining_until)})`;
-  const text = `▼ ${since}, ${until}: no new clients, sessions of this site are still served.`;
-  if (banner.textContent !== text) banner.textContent = text;
-}
-
 /** @param {State} of */
-function showPools({ pools, health_known: isHealthKnown }) {
-  byId('pools').replaceChildren(...pools.map((pool, index) => createCard(pool, index, isHealthKnown)));
+function showDrain(of) {
+  byId('drain').hidden = !of.draining;
+  setText(byId('drain'), describeDrain(of));
 }
 
 /**
- * @param {Pool} pool
- * @param {number} index the local pool is the first
- * @param {boolean} isHealthKnown
+ * Of several applications each has its own.
+ * @param {State} of
  */
-function createCard(pool, index, isHealthKnown) {
-  const [mark, word, tone] = !isHealthKnown
-    ? ['?', 'unknown', 'warn']
-    : pool.up
-      ? ['●', 'up', 'good']
-      : ['▲', 'down', 'bad'];
-  const card = element('article', `card ${tone}`);
-  const title = element('h3', '', `${pool.site}${index === 0 ? ' (this site)' : ''}`);
-  title.id = `pool-${index}`;
-  card.setAttribute('aria-labelledby', title.id);
-  const head = element('div', 'card-head');
-  head.append(title, element('span', `state ${tone}`, `${mark} ${word}`));
-  card.append(head, element('p', '', `pool ${pool.cluster}: ${describeServers(pool)}`));
-  if (pool.hosts.length > 0) card.append(...createHosts(pool));
-  return card;
+function showButton(of) {
+  const [only] = of.applications;
+  if (only !== undefined && !hasSeveral()) showDrainButton(of, only, of.site);
+  byId('drain-action').hidden = hasSeveral();
 }
 
-/** @param {Pool} pool */
-function describeServers(pool) {
-  if (pool.known_to_envoy === null) return 'not seen yet';
-  if (!pool.known_to_envoy) return 'Envoy has no cluster of this name';
-  const needed = pool.min_up > 1 ? `, needs ${pool.min_up}` : '';
-  const held = pool.held_up ? ', held back by hold_up' : '';
-  return `${pool.servers_up} of ${pool.servers_total} servers up${needed}${held}`;
+/**
+ * While Envoy does not answer.
+ * @param {State} of
+ */
+function showAge({ health_known: isKnown, health_age_ms: ageMs }) {
+  byId('stale').hidden = isKnown || ageMs === null;
+  const seconds = Math.round((ageMs ?? 0) / 1_000);
+  setText(byId('stale'), `? Envoy last answered ${seconds} s ago: pools and servers are as last seen then.`);
 }
 
-/** @param {Pool} pool */
-function createHosts({ site, hosts }) {
-  const down = hosts.filter((host) => !host.up);
-  const up = hosts.filter((host) => host.up);
-  const table = element('table', 'hosts');
-  table.append(element('caption', 'hidden', `Servers of ${site}`));
-  const head = table.appendChild(element('thead')).appendChild(element('tr'));
-  for (const name of ['Server', 'State']) head.append(column(name));
-  const body = table.appendChild(element('tbody'));
-  for (const host of [...down, ...up.slice(0, MAX_UP_HOSTS_SHOWN)]) {
-    const row = body.appendChild(element('tr'));
-    const name = row.appendChild(element('th', '', host.address));
-    name.setAttribute('scope', 'row');
-    row.append(element('td', host.up ? 'good' : 'bad', host.up ? '● up' : `▲ down: ${host.why}`));
-  }
-  const unshown = up.length - MAX_UP_HOSTS_SHOWN;
-  return unshown > 0 ? [table, element('p', '', `and ${unshown} more that are up`)] : [table];
+/** What monitors ask says nothing of clients, and would flatten the rest. */
+function shownKinds() {
+  return KINDS.filter((kind) => kind !== 'status' || withStatus.checked);
 }
 
-function createDecisionRows() {
-  const body = byId('decisions').querySelector('tbody');
-  return KINDS.map((kind) => {
-    const row = element('tr');
-    const name = row.appendChild(element('th'));
-    name.setAttribute('scope', 'row');
-    name.append(createKey(kind), kind, element('span', 'meaning', MEANINGS[kind]));
-    const perSecond = row.appendChild(element('td', 'number', '0'));
-    const total = row.appendChild(element('td', 'number', '0'));
-    body?.append(row);
-    return { kind, perSecond, total };
-  });
-}
-
-/** @param {State['decisions']} decisions */
-function showDecisions(decisions) {
-  for (const { kind, perSecond, total } of rows) {
-    perSecond.textContent = decisions[kind].per_second.toLocaleString();
-    total.textContent = decisions[kind].total.toLocaleString();
-  }
-}
-
-function showGraph() {
-  byId('graph-top').textContent = `top line: ${drawGraph(samples).toLocaleString()} a second`;
+/**
+ * What goes on with each second.
+ * @param {State} of
+ */
+function showTime(of) {
+  const seconds = Number(range.value);
+  const top = graph.draw(samples, shownKinds(), seconds);
+  setText(byId('graph-top'), `${top.toLocaleString()} a second`);
+  setText(byId('graph-start'), `${describeSeconds(seconds).replace('hour', '1 hour')} ago`);
+  const window = { nowMs: samples.at(-1)?.atMs ?? Date.now(), seconds, connection };
+  showTimeline(hasSeveral() ? [] : of.pools, window);
+  const [only] = of.applications;
+  byId('sessions-section').hidden = hasSeveral();
+  if (only !== undefined) showSessions(only.sessions);
+  showApplications(of, window);
 }
 
 /** @param {State} of */
-function showFastPath({ fast_path: fastPath }) {
-  const note = byId('fast-path');
-  note.hidden = fastPath === 'unused';
-  note.textContent =
-    fastPath === 'on'
-      ? 'The fast path is on: requests that need no decision stay in Envoy and are not counted here.'
-      : fastPath === 'off'
-        ? 'The fast path is off for now: every request asks the sidecar.'
-        : "Envoy rejects the fast path's runtime key, see the log: every request asks the sidecar.";
+function showFastPath({ fast_path: fastPath, other_hosts: otherHosts }) {
+  // Of several applications each says its own.
+  byId('fast-path').hidden = fastPath === 'unused' || hasSeveral();
+  setText(byId('fast-path'), describeFastPath(fastPath));
+  byId('other-hosts').hidden = otherHosts === 0;
+  setText(
+    byId('other-hosts'),
+    `${otherHosts.toLocaleString()} requests were for hosts of no application: the sidecar has no opinion of them.`,
+  );
 }
 
 /** @param {State['changes']} changes */
 function showChanges(changes) {
   const fresh = newestChange === null ? [] : changes.slice(0, indexOrEnd(changes.map(keyOf), newestChange));
   newestChange = changes[0] === undefined ? '' : keyOf(changes[0]);
-  byId('changes').replaceChildren(...changes.map(createChange));
-  if (fresh.length > 0) {
-    const messages = fresh.map(({ message }) => message);
-    say(messages.reverse().join('. '));
-  }
+  listShownChanges(changes);
+  if (fresh.length === 0) return;
+  const messages = fresh.slice(0, MAX_CHANGES_SAID).map(({ message }) => message);
+  const unsaid = fresh.length - messages.length;
+  say([...(unsaid > 0 ? [`${unsaid} more changes`] : []), ...messages.toReversed()].join('. '));
 }
 
-/** @param {State['changes'][number]} change */
-function createChange({ time, level, message }) {
-  const item = element('li');
-  const when = element('time', '', dateAndTime(time));
-  when.setAttribute('datetime', time);
-  when.title = time;
-  const mark = { info: '', warn: '▲ ', error: '✖ ' }[level];
-  item.append(when, element('span', { info: '', warn: 'warn', error: 'bad' }[level], `${mark}${message}`));
-  return item;
-}
-
-/** @param {State['changes'][number]} change */
-function keyOf({ time, message }) {
-  return `${time} ${message}`;
+/** @param {State['changes']} changes */
+function listShownChanges(changes) {
+  const all = changes.slice(0, MAX_CHANGES_SHOWN);
+  listChanges(showsAllChanges ? all : all.slice(0, CHANGES_AT_FIRST));
+  const more = byId('more-changes');
+  more.hidden = all.length <= CHANGES_AT_FIRST;
+  more.setAttribute('aria-expanded', String(showsAllChanges));
+  setText(more, showsAllChanges ? 'Fewer' : `${all.length - CHANGES_AT_FIRST} more`);
 }
 
 /**
@@ -285,50 +302,4 @@ function say(text) {
   setTimeout(() => {
     byId('said').textContent = toSay.splice(0).join(' ');
   }, SAY_DELAY_MS);
-}
-
-/** @param {string} iso */
-function timeLeft(iso) {
-  const seconds = Math.max(0, Math.round((Date.parse(iso) - Date.now()) / 1_000));
-  const parts = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60, seconds % 60];
-  const named = parts.map((part, index) => `${part} ${['h', 'min', 's'][index]}`);
-  return `${named.slice(parts.findIndex((part, index) => part > 0 || index === 2)).join(' ')} left`;
-}
-
-/** @param {string} iso */
-function dateAndTime(iso) {
-  const time = new Date(iso);
-  const isToday = time.toDateString() === new Date().toDateString();
-  return isToday ? clock(time) : `${time.toLocaleDateString()} ${clock(time)}`;
-}
-
-/** @param {Date} time */
-function clock(time) {
-  return time.toLocaleTimeString(undefined, { hourCycle: 'h23' });
-}
-
-/** @param {string} name */
-function column(name) {
-  const cell = element('th', '', name);
-  cell.setAttribute('scope', 'col');
-  return cell;
-}
-
-/**
- * @param {string} tag
- * @param {string} [classes]
- * @param {string} [text]
- */
-function element(tag, classes = '', text = '') {
-  const made = document.createElement(tag);
-  if (classes !== '') made.className = classes;
-  if (text !== '') made.textContent = text;
-  return made;
-}
-
-/** @param {string} id */
-function byId(id) {
-  const found = document.getElementById(id);
-  if (found === null) throw new Error(`the page has no #${id}`);
-  return found;
 }

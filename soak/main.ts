@@ -7,6 +7,7 @@ import { BUILD, ROOT } from '../bench/paths.ts';
 import { describeMachine } from '../bench/tools.ts';
 import { DEFAULT_ENVOY_VERSION } from '../lab/envoy-binary.ts';
 import { stopAllProcesses } from '../lab/managed-process.ts';
+import { formatEdits, soakEdits } from './edits.ts';
 import { writePlots } from './plots.ts';
 import { formatReport } from './report.ts';
 import { soak } from './soak.ts';
@@ -21,6 +22,8 @@ interface Options {
   /** The Node that runs the sidecars. */
   readonly node: string;
   readonly fastPath: boolean;
+  /** Instead of what is killed and restarted: edits of the config files. */
+  readonly edits: boolean;
   readonly out: string;
 }
 
@@ -33,16 +36,30 @@ function parseOptions(argv: readonly string[]): Options {
     .argument('[minutes]', 'how long', positive, WHOLE_RUN_MINUTES)
     .option('--seed <n>', 'decides the order of what is done, so that two runs do the same', positive, 1)
     .option('--node <path>', 'the Node that runs the sidecars', process.execPath)
-    .option('--fast-path', 'requests that need no decision do not ask for one', false)
+    .option('--asked', 'every request asks the sidecar', false)
+    .option('--edits', 'instead: the config files are edited at random, and Envoy follows', false)
     .option('--out <file>', 'where the results go (default: in soak/ for a whole run, else in build/)')
     .exitOverride()
     .parse([...argv], { from: 'user' });
-  const { seed, node, fastPath, out } = command.opts<{ seed: number; node: string; fastPath: boolean; out?: string }>();
+  const { seed, node, asked, edits, out } = command.opts<{
+    seed: number;
+    node: string;
+    asked: boolean;
+    edits: boolean;
+    out?: string;
+  }>();
   const [given]: unknown[] = command.processedArgs;
   const minutes = typeof given === 'number' ? given : WHOLE_RUN_MINUTES;
-  const isWhole = minutes >= WHOLE_RUN_MINUTES && !fastPath;
+  const isWhole = minutes >= WHOLE_RUN_MINUTES && !asked && !edits;
   const directory = isWhole ? `${ROOT}soak` : `${BUILD}/soak-results`;
-  return { minutes, seed, node, fastPath, out: out ?? `${directory}/results.json` };
+  return {
+    minutes,
+    seed,
+    node,
+    fastPath: !asked,
+    edits,
+    out: out ?? `${directory}/${edits ? 'edits' : 'results'}.json`,
+  };
 }
 
 function positive(text: string): number {
@@ -65,7 +82,14 @@ function say(line: string): void {
   if (!stop.signal.aborted) process.stderr.write(`${new Date().toTimeString().slice(0, 8)} ${line}\n`);
 }
 
-async function main({ minutes, seed, node, fastPath, out }: Options): Promise<number> {
+async function main({ minutes, seed, node, fastPath, edits, out }: Options): Promise<number> {
+  if (edits) {
+    const report = await soakEdits({ minutes, seed, node, fastPath, say });
+    process.stdout.write(`\n${formatEdits(report)}`);
+    await mkdir(dirname(out), { recursive: true });
+    await writeFile(out, `${JSON.stringify(report)}\n`);
+    return report.problems.length === 0 ? 0 : 1;
+  }
   const { stdout: nodeVersion } = await promisify(execFile)(node, ['--version']);
   const seen = await soak({ minutes, seed, node, fastPath, say });
   const results = {

@@ -47,7 +47,7 @@ export function scheduleChurn({ minutes, seed }: { readonly minutes: number; rea
 }
 
 /** mulberry32: small, and the same everywhere. */
-function createRandom(seed: number): () => number {
+export function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -1,4 +1,4 @@
-import type { CookieConfig } from './config/config.ts';
+import { type Application, type CookieConfig, sitesOf } from './config/config.ts';
 
 // The names, limits and texts that the sidecar and Envoy's config must agree on.
 
@@ -42,8 +42,39 @@ export const EXT_PROC_SERVICE = 'envoy.service.ext_proc.v3.ExternalProcessor';
 /** The runtime flag that makes Envoy end an ext_proc stream in peace instead of by RST_STREAM. Off by default. */
 export const GRACEFUL_CLOSE_FLAG = 'envoy.reloadable_features.ext_proc_graceful_grpc_close';
 
-/** The runtime key of Envoy by which the fast path is on: the percentage of such requests that do not ask the sidecar. */
-export const FAST_PATH_KEY = 'site_persistence.fast_path';
+// Keys of Envoy's runtime: what all sidecars of an Envoy share, and what its routes go by without them.
+
+/** `100` while the site is up for decisions: its steady routes then need no sidecar. */
+export const siteKey = (application: string, site: string) => `site_persistence.${application}.${site}`;
+
+/** The end of the application's drain, in seconds since 1970 ({@link NO_END}: none); `0` once it has ended. */
+export const drainKey = (application: string) => `site_persistence.drain.${application}`;
+
+/** The same where the drain also moves the sessions that live here. */
+export const evictKey = (application: string) => `site_persistence.drain_evict.${application}`;
+
+/** When the drain began, in seconds since 1970, when it was last changed, in milliseconds, and its reason, with a space between. */
+export const drainNoteKey = (application: string) => `site_persistence.drain_note.${application}`;
+
+/** `100` while the config file says `drain: true`. */
+export const drainInFileKey = (application: string) => `site_persistence.drain_in_file.${application}`;
+
+/** The end of a hold of another site, likewise: for this application this site takes it for down. */
+export const holdKey = (application: string, site: string) => `site_persistence.hold.${application}.${site}`;
+
+/** The same of the hold. */
+export const holdNoteKey = (application: string, site: string) => `site_persistence.hold_note.${application}.${site}`;
+
+/** `0` while the other site is held: without a decision its sessions are not sent there either. Otherwise not set, or `100`. */
+export const openKey = (application: string, site: string) => `site_persistence.hold_open.${application}.${site}`;
+
+/** Those that an application's steady routes go by, this site's first. */
+export function siteKeys(application: Pick<Application, 'name' | 'site' | 'remotePools'>): string[] {
+  return sitesOf(application).map((site) => siteKey(application.name, site));
+}
+
+/** The year 2286: what only a command ends. */
+export const NO_END = 9_999_999_999;
 
 /**
  * So many calls of a connection are open at once (HTTP/2's SETTINGS_MAX_CONCURRENT_STREAMS). What has come of a
@@ -62,11 +93,11 @@ export function statusBody(up: boolean): string {
 export const STATUS_CONTENT_TYPE = 'text/html';
 
 /**
- * The Set-Cookie that makes a browser forget a cookie: it must repeat the Path and Domain it was set with, and Secure,
+ * The Set-Cookie that makes a browser forget a cookie, under one of its names: it must repeat the Path and Domain it was set with, and Secure,
  * without which browsers do not let a Secure cookie be replaced.
  */
-export function expiredCookie(cookie: CookieConfig): string {
-  const attributes = [`${cookie.name}=`, `Path=${cookie.path}`];
+export function expiredCookie(cookie: CookieConfig, name: string): string {
+  const attributes = [`${name}=`, `Path=${cookie.path}`];
   if (cookie.domain !== null) attributes.push(`Domain=${cookie.domain}`);
   // Expires is for clients that know no Max-Age.
   attributes.push('Max-Age=0', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT', 'HttpOnly');

@@ -1,11 +1,14 @@
 #!/usr/bin/env -S node --max-semi-space-size=4 --max-old-space-size=512
 const stop = new AbortController();
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.once(signal, () => stop.abort());
-}
-// Not to be ended by it, as Node has it: `serve` reads its config again.
 const hangups = new EventTarget();
-process.on('SIGHUP', () => hangups.dispatchEvent(new Event('hangup')));
+// Every other command ends by a signal as any program does, at once: much of its work would not look at an AbortSignal.
+if (process.argv[2] === 'serve') {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => stop.abort());
+  }
+  // Not to be ended by it, as Node has it: `serve` reads its config again.
+  process.on('SIGHUP', () => hangups.dispatchEvent(new Event('hangup')));
+}
 let isOutputLost = false;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // A reader that went away (`site-persistence envoy | head`) is no fault of this program's.

@@ -1,12 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Address, formatAddress } from '../config/address.ts';
 import { loadConfig } from '../config/load.ts';
 import { HttpRequestError, httpRequest } from '../envoy-admin/http-request.ts';
+import { checkReason, parseOrderMs } from '../envoy-runtime/orders.ts';
 import { ownClient } from '../listener/own-client.ts';
-import { parseDrainMs } from '../ops/drain.ts';
 import { type SiteStateReport, siteStateSchema } from '../ops/state.ts';
 import { CommandFailed } from './command-failed.ts';
 import type { CliContext } from './context.ts';
-import { describeActivity, describeHealth, describeSite } from './describe-state.ts';
+import {
+  describeActivity,
+  describeApplication,
+  describeDrained,
+  describeHealth,
+  describeSite,
+} from './describe-state.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Which sidecar a command speaks to. */
@@ -16,48 +23,177 @@ export interface OpsTarget {
   readonly opsListen: Address | undefined;
 }
 
-const TIMEOUT_MS = 5_000;
-/** Pools of 1,000 servers, each with its address. */
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+/** What asks a sidecar for its state waits and reads so much at most: pools of 1,000 servers, each with its address. */
+export const STATE_LIMITS = { timeoutMs: 5_000, maxBytes: 16 * 1024 * 1024 } as const;
+/** Little beside the start of the command itself. */
+const READY_POLL_MS = 100;
 
 /** What the sidecar of a config says of its site. @throws CommandFailed when none answers */
-export async function readState(configFile: string): Promise<SiteStateReport> {
-  return await ask({ configFile, opsListen: undefined }, 'GET', '/api/state');
+export async function readState(target: OpsTarget): Promise<SiteStateReport> {
+  return await ask(target, 'GET', '/api/state');
 }
 
-/** Prints how the site stands. */
-export async function status(target: OpsTarget, asJson: boolean, context: CliContext): Promise<void> {
+/**
+ * Prints how the site stands.
+ * @param applications by name: those alone, each with its pools and changes
+ */
+export async function status(
+  target: OpsTarget,
+  applications: readonly string[],
+  asJson: boolean,
+  context: CliContext,
+): Promise<void> {
   const state = await ask(target, 'GET', '/api/state');
-  const lines = asJson ? [JSON.stringify(state, null, 2)] : [...describeSite(state), ...describeActivity(state)];
-  write(lines, context);
+  const named = applications.map((name) => {
+    const found = state.applications.find((each) => each.name === name);
+    if (found !== undefined) return found;
+    const all = state.applications.map((each) => each.name).join(', ');
+    throw new CommandFailed(`there is no application ${JSON.stringify(name)}; there are ${all}`);
+  });
+  const text = () =>
+    named.length > 0
+      ? named.flatMap((application) => describeApplication(state, application))
+      : [...describeSite(state), ...describeActivity({ ...state, sessions: sessionsOfOnly(state) }, state.changes)];
+  write(asJson ? [JSON.stringify(only(state, applications), null, 2)] : text(), context);
 }
 
-/** Says whether the sidecar decides and knows its pools' health. @throws CommandFailed when it does not */
-export async function ready(target: OpsTarget, context: CliContext): Promise<void> {
-  const state = await ask(target, 'GET', '/api/state');
-  if (state.not_ready !== null) throw new CommandFailed(`not ready: ${state.not_ready}`);
-  write([`ready: ${describeHealth(state)}`], context);
+/** What the state says of these applications; of none named all of it. */
+function only(state: SiteStateReport, names: readonly string[]): SiteStateReport {
+  if (names.length === 0) return state;
+  const isNamed = (name: string | null) => name !== null && names.includes(name);
+  return {
+    ...state,
+    applications: state.applications.filter(({ name }) => isNamed(name)),
+    pools: state.pools.filter(({ application }) => isNamed(application)),
+    changes: state.changes.filter(({ application }) => isNamed(application)),
+  };
 }
 
-/** Begins a drain. @param duration such as `30m`; undefined: until {@link undrain} */
-export async function drain(target: OpsTarget, duration: string | undefined, context: CliContext): Promise<void> {
-  let query = '';
-  if (duration !== undefined) {
+/**
+ * Says whether the sidecar decides and knows its pools' health.
+ * @param waitMs how long to wait until it does
+ * @throws CommandFailed when it does not
+ */
+export async function ready(target: OpsTarget, waitMs: number, context: CliContext): Promise<void> {
+  const deadline = performance.now() + waitMs;
+  const readyState = async (): Promise<SiteStateReport> => {
+    const state = await ask(target, 'GET', '/api/state');
+    if (state.not_ready !== null) throw new CommandFailed(`not ready: ${state.not_ready}`);
+    return state;
+  };
+  for (;;) {
     try {
-      parseDrainMs(duration);
+      return write([`ready: ${describeHealth(await readyState())}`], context);
     } catch (error) {
-      throw new UsageError(
-        `--for ${JSON.stringify(duration)}: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      const isOver = performance.now() >= deadline || context.signal.aborted;
+      if (isOver || !(error instanceof CommandFailed)) throw error;
     }
-    query = `?for=${encodeURIComponent(duration)}`;
+    await sleep(READY_POLL_MS);
   }
-  write(describeSite(await ask(target, 'POST', `/drain${query}`)), context);
 }
 
-/** Ends a drain. */
-export async function undrain(target: OpsTarget, context: CliContext): Promise<void> {
-  write(describeSite(await ask(target, 'POST', '/undrain')), context);
+export interface DrainFlags {
+  /** Such as `30m`; undefined: until {@link undrain}. */
+  readonly for: string | undefined;
+  readonly reason: string | undefined;
+  /** The sessions that live here move as well. */
+  readonly evict: boolean;
+  /** Even where no other site is up. */
+  readonly force: boolean;
+}
+
+/**
+ * Begins a drain.
+ * @param applications by name; none means all
+ * @throws CommandFailed when no other site is up
+ */
+export async function drain(
+  target: OpsTarget,
+  applications: readonly string[],
+  flags: DrainFlags,
+  context: CliContext,
+): Promise<void> {
+  const given = [
+    ...flagOf('for', flags.for, parseOrderMs),
+    ...flagOf('reason', flags.reason, checkReason),
+    ...(flags.evict ? [['evict', '']] : []),
+    ...(flags.force ? [['force', '']] : []),
+  ];
+  write(describeDrained(await ask(target, 'POST', `/drain${query(applications, given)}`)), context);
+}
+
+/** @throws UsageError where the value does not parse */
+function flagOf(flag: string, value: string | undefined, parse: (text: string) => unknown): string[][] {
+  if (value === undefined) return [];
+  try {
+    parse(value);
+  } catch (error) {
+    throw new UsageError(
+      `--${flag} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  return [[flag, value]];
+}
+
+/** Ends a drain. @param applications by name; none means all */
+export async function undrain(target: OpsTarget, applications: readonly string[], context: CliContext): Promise<void> {
+  const state = await ask(target, 'POST', `/undrain${query(applications, [])}`);
+  const kept = state.applications.filter(
+    ({ name, draining_by_config }) => draining_by_config && (applications.length === 0 || applications.includes(name)),
+  );
+  write(describeDrained(state), context);
+  if (kept.length === 0) return;
+  const names = kept.map(({ name }) => name).join(', ');
+  throw new CommandFailed(`still draining: ${names}, for the config file says drain: true; take it out and reload`);
+}
+
+export interface HoldFlags extends Omit<DrainFlags, 'evict'> {
+  readonly reason: string;
+}
+
+/** Which site is meant, for which applications; none means all that have it. */
+export interface HeldSite {
+  readonly site: string;
+  readonly applications: readonly string[];
+}
+
+/**
+ * Has this site take another for down.
+ * @throws CommandFailed when its clients would have nowhere to go
+ */
+export async function hold(
+  target: OpsTarget,
+  { site, applications }: HeldSite,
+  flags: HoldFlags,
+  context: CliContext,
+): Promise<void> {
+  const given = [
+    ['site', site],
+    ...flagOf('for', flags.for, parseOrderMs),
+    ...flagOf('reason', flags.reason, checkReason),
+    ...(flags.force ? [['force', '']] : []),
+  ];
+  if (flags.reason.trim() === '') throw new UsageError('--reason: say why the site is held');
+  write(describeSite(await ask(target, 'POST', `/hold${query(applications, given)}`)), context);
+}
+
+/** Ends a hold. */
+export async function release(target: OpsTarget, { site, applications }: HeldSite, context: CliContext): Promise<void> {
+  const before = await readState(target);
+  const state = await ask(target, 'POST', `/release${query(applications, [['site', site]])}`);
+  const wasHeld = before.pools.some(
+    (pool) =>
+      pool.site === site &&
+      pool.held !== null &&
+      (applications.length === 0 || applications.includes(pool.application)),
+  );
+  write([...(wasHeld ? [] : [`${site} was not held`]), ...describeSite(state)], context);
+}
+
+function query(applications: readonly string[], more: readonly (readonly string[])[]): string {
+  const pairs = [...applications.map((name) => ['application', name]), ...more];
+  const text = pairs.map(([key = '', value = '']) => `${key}=${encodeURIComponent(value)}`).join('&');
+  return text === '' ? '' : `?${text}`;
 }
 
 async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Promise<SiteStateReport> {
@@ -65,9 +201,12 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
   const where = formatAddress(address);
   try {
     const { status: httpStatus, body } = await httpRequest(address, {
-      ...{ method, path, timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES },
+      ...{ method, path, ...STATE_LIMITS },
       ...tls,
     });
+    if (httpStatus === 409) {
+      throw new CommandFailed(`refused: ${body.split('\n', 1)[0]}; --force does it all the same`);
+    }
     if (httpStatus === 400 || httpStatus === 403) {
       throw new CommandFailed(`the sidecar at ${where} refused: ${body.split('\n', 1)[0]}`);
     }
@@ -86,7 +225,8 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
   }
 }
 
-async function opsListenerOf({ configFile, opsListen }: OpsTarget) {
+/** Where to ask a sidecar, and as which client. */
+export async function opsListenerOf({ configFile, opsListen }: OpsTarget) {
   // Without TLS whatever the config says, which may not be there.
   if (opsListen?.kind === 'unix') return { address: opsListen, tls: {} };
   const config = await loadConfig(configFile);
@@ -104,4 +244,9 @@ function reachable(address: Address): Address {
 
 function write(lines: readonly string[], context: CliContext): void {
   context.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Undefined where there are several applications, each with its own. */
+function sessionsOfOnly({ applications: [only, ...others] }: SiteStateReport) {
+  return others.length === 0 ? only?.sessions : undefined;
 }

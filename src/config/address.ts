@@ -9,6 +9,12 @@ export interface TcpAddress {
   readonly port: number;
 }
 
+/** A server of the local pool. */
+export interface LocalServer extends TcpAddress {
+  /** It gets no new sessions and keeps its own. */
+  readonly drain: boolean;
+}
+
 /** Linux's `sun_path` holds 108 bytes with its NUL; a longer path fails at bind time with an error nobody understands. */
 const MAX_UNIX_PATH_BYTES = 107;
 
@@ -54,6 +60,31 @@ export function parseAdminAddress(text: string): Address {
   const form = 'http://host:port or unix:/path, such as http://127.0.0.1:9901';
   if (match?.[1] === undefined) throw new Error(`is not an address: write ${form}`);
   return parseTcpAddress(match[1], form);
+}
+
+/** Parses `https://host:port` or `http://host:port`. @returns it without a slash at its end @throws Error that says what to write instead */
+export function parseOpsUrl(text: string): string {
+  return parseOrigin(text, 'write https://host:port, such as https://west-ops.example.com:9003');
+}
+
+/** The same of where clients find a site. */
+export function parseRedirect(text: string): string {
+  const form = 'write https://host, such as https://shop.west.example.com';
+  const origin = parseOrigin(text, form);
+  const { hostname } = new URL(origin);
+  // It is part of a format string of Envoy's, and of a Location that each client reads in its own way.
+  if (!isHost(hostname) && !isIPv6(hostname.slice(1, -1))) throw new Error(`is not a URL: ${form}`);
+  return origin;
+}
+
+function parseOrigin(text: string, form: string): string {
+  if (!URL.canParse(text)) throw new Error(`is not a URL: ${form}`);
+  const { protocol, origin, username, pathname, search, hash } = new URL(text);
+  if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`is not a URL of HTTP: ${form}`);
+  if (username !== '' || pathname !== '/' || search !== '' || hash !== '') {
+    throw new Error(`has more than a host and a port: ${form}`);
+  }
+  return origin;
 }
 
 /** The text form that {@link parseAddress} reads; also what grpc-js binds to. */

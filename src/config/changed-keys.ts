@@ -1,12 +1,19 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Config } from './config.ts';
+import { type Config, isUnlisted } from './config.ts';
+import { keyInFile } from './key-names.ts';
 
 /**
  * What differs between two configs, as the keys that the file has: `health.hold_up`, `remote_pools[0].min_up`. A list
- * that became longer or shorter is named as a whole.
+ * that became longer or shorter, or has other applications in it, is named as a whole.
  */
 export function changedKeys(before: Config, after: Config): readonly string[] {
-  return differences(before, after, '');
+  const isPlain = isUnlisted(before) && isUnlisted(after);
+  return isPlain ? differences(plain(before), plain(after), '') : differences(before, after, '');
+}
+
+/** As a file has it that lists no applications. */
+function plain({ applications, ...shared }: Config): object {
+  return { ...shared, ...applications[0] };
 }
 
 function differences(before: unknown, after: unknown, key: string): string[] {
@@ -17,7 +24,7 @@ function differences(before: unknown, after: unknown, key: string): string[] {
       return differences(before[name], after[name], path);
     });
   }
-  if (isListOfMappings(before) && isListOfMappings(after) && before.length === after.length) {
+  if (isListOfMappings(before) && isListOfMappings(after) && hasSameEntries(before, after)) {
     return after.flatMap((item, index) => differences(before[index], item, `${key}[${index}]`));
   }
   return [key];
@@ -28,11 +35,14 @@ function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !('kind' in value);
 }
 
-function isListOfMappings(value: unknown): value is readonly unknown[] {
+function isListOfMappings(value: unknown): value is readonly Readonly<Record<string, unknown>>[] {
   return Array.isArray(value) && value.every(isMapping);
 }
 
-/** The file's keys are those of {@link Config} in lower case, and durations carry their unit in the value. */
-function keyInFile(name: string): string {
-  return name.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** Of applications by name; another one is no change of that which stood there. */
+function hasSameEntries(
+  before: readonly Readonly<Record<string, unknown>>[],
+  after: readonly Readonly<Record<string, unknown>>[],
+): boolean {
+  return before.length === after.length && before.every(({ name }, index) => name === after[index]?.name);
 }

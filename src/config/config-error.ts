@@ -14,6 +14,7 @@ const MAX_MESSAGE_LENGTH = 600;
 /** What is wrong with a config file, in the order of its lines: the first {@link MAX_MISTAKES_TOLD} mistakes. */
 export class ConfigError extends Error {
   readonly code = 'CONFIG_INVALID';
+  readonly file: string;
   readonly problems: readonly ConfigProblem[];
   /** How many mistakes there are beside the {@link problems}. */
   readonly more: number;
@@ -26,6 +27,7 @@ export class ConfigError extends Error {
     if (left > 0) lines.push(`and ${left} more ${left === 1 ? 'mistake' : 'mistakes'}`);
     super(lines.join('\n'));
     this.name = 'ConfigError';
+    this.file = file;
     this.problems = problems;
     this.more = left;
   }

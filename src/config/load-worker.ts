@@ -6,13 +6,13 @@ import { loadConfig } from './load.ts';
 /** What {@link loadConfigInWorker} gets from this file's thread. */
 export type LoadAnswer =
   | { readonly config: Config }
-  | { readonly problems: readonly ConfigProblem[]; readonly more: number };
+  | { readonly file: string; readonly problems: readonly ConfigProblem[]; readonly more: number };
 
 async function load(file: string): Promise<LoadAnswer> {
   try {
     return { config: await loadConfig(file) };
   } catch (error) {
-    if (error instanceof ConfigError) return { problems: error.problems, more: error.more };
+    if (error instanceof ConfigError) return { file: error.file, problems: error.problems, more: error.more };
     throw error;
   }
 }

@@ -44,8 +44,12 @@ export interface YamlFile {
   lineOf(path: readonly PropertyKey[]): number;
 }
 
-/** Reads a text that must be one YAML mapping. @throws ConfigError that names the mistakes with their lines */
-export function readYaml(text: string, file: string): YamlFile {
+/**
+ * Reads a text that must be one YAML mapping.
+ * @param start how such a mapping begins
+ * @throws ConfigError that names the mistakes with their lines
+ */
+export function readYaml(text: string, file: string, start = 'site: NAME'): YamlFile {
   const lines = new LineCounter();
   const document = parse(text, lines);
   const lineOf = (offset: number): number => lines.linePos(offset).line;
@@ -67,7 +71,7 @@ export function readYaml(text: string, file: string): YamlFile {
   }
   const value: unknown = toPlain(document, file);
   if (!isMap(document.contents)) {
-    throw new ConfigError(file, [{ line: 1, message: 'must be a YAML mapping that starts with site: NAME' }]);
+    throw new ConfigError(file, [{ line: 1, message: `must be a YAML mapping that starts with ${start}` }]);
   }
   return { value, lineOf: (path) => lineOf(offsetOf(document, path)) };
 }

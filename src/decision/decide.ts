@@ -1,4 +1,4 @@
-import { LOCAL, type Policy } from './policy.ts';
+import { LOCAL, LOCAL_ALSO, type Policy } from './policy.ts';
 
 /** What a request says that matters here. */
 export interface RequestFacts {
@@ -6,13 +6,14 @@ export interface RequestFacts {
   readonly isStatusUri: boolean;
   /** The hop header is present: another site forwarded this request. */
   readonly hasHop: boolean;
-  /** The sites whose cookie the request carries, as a set of bits (see {@link Policy}). */
+  /** The sites whose cookie the request carries, as a set of bits (see {@link Policy}), with {@link LOCAL_ALSO} beside them. */
   readonly cookies: number;
 }
 
 /** Which pools are up, by site index; or nothing, where Envoy has not said so for too long. */
 export type PoolHealth = { readonly known: true; readonly up: readonly boolean[] } | { readonly known: false };
 
+/** How an application stands at this site. */
 export interface SiteState {
   readonly health: PoolHealth;
   /** The world is told to go elsewhere; the other sites still send the sessions that live here. */
@@ -45,9 +46,12 @@ export const REASONS = [
   'status',
 ] as const satisfies readonly Reason[];
 
-/** An owner as metrics, logs and Envoy's access log name it. No site may be called `none`. */
+/** What nobody is called as an owner: no site may have the name. */
+export const NOBODY = 'none';
+
+/** An owner as metrics, logs and Envoy's access log name it. */
 export function ownerName(policy: Policy, owner: number): string {
-  return policy.sites[owner]?.name ?? 'none';
+  return policy.sites[owner]?.name ?? NOBODY;
 }
 
 /**
@@ -60,7 +64,9 @@ export type RouteReason = 'local' | 'forward' | 'failover' | 'adopt';
  * Where a request goes. Pure; the first row that holds wins.
  *
  * `expire` is the set of other sites' cookies that the answer takes away, so that a client holds one site's cookie
- * after it was served: what makes a session move once and not bounce back when its old owner returns.
+ * after it was served: what makes a session move once and not bounce back when its old owner returns. With
+ * {@link LOCAL_ALSO} in it this site's cookie goes under its other names, never before the client holds it under the one that it
+ * is set under: while a name is changed, Envoy may not yet set that which the sidecar takes for the new one.
  */
 export function decide(policy: Policy, state: SiteState, request: RequestFacts): Decision {
   const { health } = state;
@@ -94,16 +100,24 @@ export function decide(policy: Policy, state: SiteState, request: RequestFacts):
   return { reason: 'local', owner, pool: LOCAL, expire: 0 };
 }
 
+/** Health as it is to be decided by while this site takes others for down, whatever they are. @param sites by index */
+export function withoutHeld(health: PoolHealth, sites: Policy['sites'], held: ReadonlySet<string>): PoolHealth {
+  if (!health.known || held.size === 0) return health;
+  return { known: true, up: health.up.map((isSiteUp, site) => isSiteUp && !held.has(sites[site]?.name ?? '')) };
+}
+
 /**
- * Whether every request without another site's cookie, without the hop header and not for the status URI is for the
- * local pool: what the fast path rests on. A drain changes nothing for them, but then each request shall be seen.
+ * Health as it is to be decided by while this site moves its sessions to others: its own pool does not serve. As long as there is
+ * another, for a session that nobody serves is worse than one that stays.
  */
-export function isAllLocal({ health, draining }: SiteState): boolean {
-  return health.known && isUp(health.up, LOCAL) && !draining;
+export function evicted(health: PoolHealth): PoolHealth {
+  if (!health.known || health.up.indexOf(true, LOCAL + 1) === -1) return health;
+  return { known: true, up: health.up.map((isSiteUp, site) => isSiteUp && site !== LOCAL) };
 }
 
 function serveHere(policy: Policy, owner: number, cookies: number): Decision {
-  if (policy.onOwnerDown === 'keep') return { reason: 'local', owner, pool: LOCAL, expire: 0 };
+  const isKept = policy.onOwnerDown === 'keep' && owner !== LOCAL;
+  if (isKept) return { reason: 'local', owner, pool: LOCAL, expire: cookies & LOCAL_ALSO };
   const expire = cookies & ~(1 << LOCAL);
   return { reason: owner > LOCAL ? 'adopt' : 'local', owner, pool: LOCAL, expire };
 }

@@ -1,4 +1,4 @@
-import type { BothCookies, Config, OnOwnerDown } from '../config/config.ts';
+import { type Application, type BothCookies, cookieNamesOf, type OnOwnerDown } from '../config/config.ts';
 
 /**
  * A site as the decision sees it. Sites are known by their index: 0 is the local site, the others follow in the
@@ -8,12 +8,25 @@ export interface Site {
   readonly name: string;
   /** The Envoy cluster that leads to it, and the value of the pool header. */
   readonly cluster: string;
-  readonly cookieName: string;
+  /** Each tells the site; the cookie is set under the first. */
+  readonly cookieNames: readonly string[];
 }
 
 export const LOCAL = 0;
 
-/** What the decision needs of the config, computed once. */
+/**
+ * Beside the bits of the sites in a set of cookies: the local site's cookie stands there under another name as well as under the
+ * one that it is set under.
+ */
+export const LOCAL_ALSO = 1 << 16;
+
+/** Whether a set of cookies has those of more than one site. */
+export function areOfSeveralSites(cookies: number): boolean {
+  const sites = cookies & ~LOCAL_ALSO;
+  return (sites & (sites - 1)) !== 0;
+}
+
+/** What the decision needs of an application, computed once. */
 export interface Policy {
   readonly sites: readonly Site[];
   readonly onOwnerDown: OnOwnerDown;
@@ -21,12 +34,12 @@ export interface Policy {
   readonly ownerOrder: readonly number[];
 }
 
-export function createPolicy(config: Config): Policy {
+export function createPolicy({ site, localPool, remotePools, onOwnerDown, bothCookies }: Application): Policy {
   const sites: Site[] = [
-    { name: config.site, cluster: config.localPool.cluster, cookieName: config.localPool.cookie.name },
-    ...config.remotePools.map((pool) => ({ name: pool.site, cluster: pool.cluster, cookieName: pool.cookie.name })),
+    { name: site, cluster: localPool.cluster, cookieNames: cookieNamesOf(localPool.cookie) },
+    ...remotePools.map((pool) => ({ name: pool.site, cluster: pool.cluster, cookieNames: cookieNamesOf(pool.cookie) })),
   ];
-  return { sites, onOwnerDown: config.onOwnerDown, ownerOrder: orderOfOwners(sites.length, config.bothCookies) };
+  return { sites, onOwnerDown, ownerOrder: orderOfOwners(sites.length, bothCookies) };
 }
 
 function orderOfOwners(siteCount: number, bothCookies: BothCookies): number[] {

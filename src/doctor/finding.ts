@@ -18,6 +18,9 @@ export interface Verdict {
   readonly fix: Fix | null;
 }
 
+/** What a check says of what it looks at: a verdict or several. */
+export type Said = Verdict | readonly Verdict[];
+
 export interface Finding extends Verdict {
   readonly group: string;
   readonly check: string;

@@ -2,7 +2,7 @@ import type { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { formatAddress, type TcpAddress } from '../config/address.ts';
-import type { Config } from '../config/config.ts';
+import { applicationsOf, type Config } from '../config/config.ts';
 import { whyKeyUsageIsRefused } from '../listener/key-usage.ts';
 
 /** A server to which Envoy speaks TLS, and whose certificate was seen. */
@@ -18,7 +18,10 @@ const TIMEOUT_MS = 2_000;
 
 /** Of a pool's servers the first tells enough: they are issued alike. */
 export async function askCertificates(config: Config): Promise<PeerCertificate[]> {
-  const pools = [{ ...config.localPool, site: config.site }, ...config.remotePools];
+  const pools = applicationsOf(config).flatMap(({ site, localPool, remotePools }) => [
+    { ...localPool, site },
+    ...remotePools,
+  ]);
   const asked = pools.map(async ({ site, servers, tls }): Promise<PeerCertificate | null> => {
     const [server] = servers;
     if (tls === null || server === undefined) return null;

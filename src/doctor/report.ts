@@ -1,10 +1,13 @@
 import { printable } from '../config/config-error.ts';
 import type { Finding, Mark } from './finding.ts';
 
+/** An admin interface, or a file that has what one answers. */
+export type Source = { readonly admin: string } | { readonly file: string };
+
 export interface Report {
   readonly site: string;
-  /** Where Envoy's admin interface is. */
-  readonly admin: string;
+  /** Where Envoy's config was read. */
+  readonly source: Source;
   /** Null where Envoy does not say. */
   readonly version: string | null;
   readonly findings: readonly Finding[];
@@ -16,13 +19,25 @@ const LABEL_WIDTH = 5;
 
 /** For people: a line for each finding, by group, and what fixes it below. */
 export function printReport(report: Report, { colour }: { readonly colour: boolean }): string {
+  const { site, version, source, findings } = report;
+  const where = 'admin' in source ? `at ${source.admin}` : `in ${source.file}`;
+  const head = `site ${site}, Envoy ${version ?? 'of unknown version'} ${where}`;
+  return `${[head, '', ...linesOf(findings, colour), '', summary(findings)].join('\n')}\n`;
+}
+
+/** The same of some findings, without what is said of all. */
+export function printFindings(findings: readonly Finding[], { colour }: { readonly colour: boolean }): string {
+  return `${linesOf(findings, colour).join('\n')}\n`;
+}
+
+function linesOf(findings: readonly Finding[], colour: boolean): string[] {
   const paint = (mark: Mark, text: string) => (colour ? `\x1b[${COLOURS[mark]}m${text}\x1b[0m` : text);
-  const width = Math.max(...report.findings.map(({ check }) => check.length));
+  const width = Math.max(...findings.map(({ check }) => check.length));
   const indent = ' '.repeat(2 + LABEL_WIDTH + 2);
-  const lines = [`site ${report.site}, Envoy ${report.version ?? 'of unknown version'} at ${report.admin}`];
+  const lines: string[] = [];
   let group = '';
-  for (const finding of report.findings) {
-    if (finding.group !== group) lines.push('', finding.group);
+  for (const finding of findings) {
+    if (finding.group !== group) lines.push(...(lines.length === 0 ? [] : ['']), finding.group);
     group = finding.group;
     const label = paint(finding.mark, LABELS[finding.mark].padEnd(LABEL_WIDTH));
     lines.push(`  ${label}  ${finding.check.padEnd(width)}  ${printable(finding.text)}`);
@@ -31,7 +46,7 @@ export function printReport(report: Report, { colour }: { readonly colour: boole
       lines.push(...finding.fix.lines.split('\n').map((line) => `${indent}  ${printable(line)}`));
     }
   }
-  return `${[...lines, '', summary(report.findings)].join('\n')}\n`;
+  return lines;
 }
 
 function summary(findings: readonly Finding[]): string {
@@ -42,8 +57,8 @@ function summary(findings: readonly Finding[]): string {
 }
 
 /** For machines. */
-export function jsonReport({ site, admin, version, findings }: Report): string {
+export function jsonReport({ site, source, version, findings }: Report): string {
   const count = (mark: Mark) => findings.filter((finding) => finding.mark === mark).length;
   const counts = { ok: count('ok'), warn: count('warn'), wrong: count('wrong'), unchecked: count('unchecked') };
-  return `${JSON.stringify({ site, envoy: { admin, version }, counts, findings }, null, 2)}\n`;
+  return `${JSON.stringify({ site, envoy: { ...source, version }, counts, findings }, null, 2)}\n`;
 }

@@ -56,7 +56,8 @@ function matchPath(match: unknown, path: string): Match {
 
 function matchHeader(matcher: unknown, probe: Probe): Match {
   const name = textAt(matcher, 'name')?.toLowerCase() ?? '';
-  const present = name === ':path' ? probe.path : name === ':method' ? 'GET' : probe.headers[name];
+  const present =
+    name === ':path' ? probe.path : name === ':method' ? (probe.headers[name] ?? 'GET') : probe.headers[name];
   const isInverted = isTrueAt(matcher, 'invert_match');
   if (present === undefined && !isTrueAt(matcher, 'treat_missing_header_as_empty')) {
     const wanted = at(matcher, 'present_match');
@@ -103,14 +104,30 @@ export function matchString(matcher: unknown, value: string): Match {
 function matchRegex(matcher: unknown, value: string, ignoreCase: boolean): Match {
   const pattern = textAt(matcher, 'regex');
   if (pattern === undefined) return 'unknown';
+  const key = `${ignoreCase ? 'i' : ''} ${pattern}`;
+  let regex = compiled.get(key);
+  if (regex === undefined) {
+    if (compiled.size >= MAX_COMPILED) compiled.clear();
+    regex = compile(pattern, ignoreCase);
+    compiled.set(key, regex);
+  }
+  return regex === null ? 'unknown' : toMatch(regex.test(value));
+}
+
+/** Each is matched against many requests; a config may have any number of them. */
+const MAX_COMPILED = 1_000;
+const compiled = new Map<string, RegExp | null>();
+
+/** Null where JavaScript does not read it. */
+function compile(pattern: string, ignoreCase: boolean): RegExp | null {
   const [, given = '', rest = ''] = /^(?:\(\?([is]+)\))?([\s\S]*)$/.exec(pattern) ?? [];
   const flags = new Set([...given, ...(ignoreCase ? ['i'] : [])]);
   // `\C` is any byte.
   const translated = rest.replace(/\\([\s\S])/g, (whole, letter: string) => (letter === 'C' ? '[^]' : whole));
   try {
-    return toMatch(new RegExp(`^(?:${translated})$`, [...flags].join('')).test(value));
+    return new RegExp(`^(?:${translated})$`, [...flags].join(''));
   } catch {
-    return 'unknown';
+    return null;
   }
 }
 

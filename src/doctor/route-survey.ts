@@ -1,11 +1,14 @@
-import type { Config } from '../config/config.ts';
-import { FAST_PATH_KEY, HOP_HEADER, POOL_HEADER } from '../contract.ts';
+import { type Application, cookieNamesOf } from '../config/config.ts';
+import { drainInFileKey, drainKey, evictKey, HOP_HEADER, openKey, POOL_HEADER, siteKeys } from '../contract.ts';
+import { orElsewhere, redirectTo } from '../envoy-config/names.ts';
 import type { ConnectionManager, HttpFilter } from './connection-managers.ts';
-import { createDestinationReader, type Destination, type DestinationReader } from './destination.ts';
+import { clustersBehind, createDestinationReader, type Destination, type DestinationReader } from './destination.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';
-import { EXT_PROC_PER_ROUTE, FILTER_CONFIG } from './extension-types.ts';
-import { at, entriesAt, isTrueAt, listAt, textAt, typeOf } from './json.ts';
+import { at, listAt, textAt } from './json.ts';
+import { isOn } from './per-route.ts';
+import { poolsOf } from './pools.ts';
 import { matchRoute, type Probe } from './route-match.ts';
+import type { HostMap, VirtualHost } from './virtual-hosts.ts';
 
 /** A request of a kind that must be routed rightly. */
 export type Kind =
@@ -30,15 +33,9 @@ export interface RoutedRequest {
   readonly destination: Destination | null;
 }
 
-export interface VirtualHost {
-  readonly name: string;
-  readonly config: unknown;
-  readonly routeConfig: unknown;
-}
-
 export interface RouteSurvey {
   readonly requests: readonly RoutedRequest[];
-  /** Virtual hosts that have to do with the pools. */
+  /** The application's virtual hosts: those that have to do with its pools, and that the sidecar takes for its. */
   readonly hosts: readonly VirtualHost[];
   /** Routes that are taken by what a probe can't say, before the one that it found. */
   readonly unsure: readonly string[];
@@ -52,22 +49,27 @@ type AskingManager = ConnectionManager & { readonly extProc: HttpFilter };
 /** More paths than anybody tells apart by hand; each is asked for with every kind of request. */
 const MAX_PATHS = 100;
 
-/** Sends requests of each kind through the routes of an edge, for each path that its routes tell apart. */
-export function surveyRoutes(edge: AskingManager, config: Config, snapshot: EnvoySnapshot): RouteSurvey {
-  const reader = createDestinationReader(config, snapshot);
+export interface SurveyOptions {
+  readonly application: Application;
+  readonly snapshot: EnvoySnapshot;
+  readonly hostMap: HostMap;
+}
+
+/** Sends requests of each kind through an application's routes of an edge, for each path that its routes tell apart. */
+export function surveyRoutes(edge: AskingManager, { application, snapshot, hostMap }: SurveyOptions): RouteSurvey {
+  const reader = readerOf([application], snapshot);
   const requests: RoutedRequest[] = [];
   const hosts: VirtualHost[] = [];
+  const runtime = runtimeOfAsking(application, snapshot);
   const unsure = new Set<string>();
   const unprobed = new Set<string>();
-  for (const item of listAt(edge.routeConfig, 'virtual_hosts')) {
-    const host = { name: textAt(item, 'name') ?? '(no name)', config: item, routeConfig: edge.routeConfig };
-    const routes = listAt(item, 'routes');
-    if (!routes.some((route) => concernsPools(route, host, config, reader))) continue;
+  for (const host of hostMap.all) {
+    if (!hostMap.isOf(host, application) || !concernsPools(host, application, reader)) continue;
     hosts.push(host);
-    const { paths, without } = pathsOf(routes, config);
+    const { paths, without } = pathsOf(listAt(host.config, 'routes'), application);
     for (const route of without) unprobed.add(describeRoute(route));
     for (const path of paths) {
-      const routed = kindsOf(config).map((kind) => send(kind, path, host, { reader, snapshot, unsure }));
+      const routed = kindsOf(application).map((kind) => send(kind, path, host, { reader, runtime, unsure }));
       // Routes that have nothing to do with the pools: a redirect, an answer, another application.
       if (routed.every(({ route }) => route === routed[0]?.route) && isAside(routed[0], edge)) continue;
       requests.push(...routed);
@@ -82,15 +84,18 @@ interface Request {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-function kindsOf(config: Config): Request[] {
-  const local = config.localPool.cluster;
-  const hop = config.remotePools[0]?.site ?? 'other';
-  const remoteCookies = config.remotePools.map(({ cookie }) => `${cookie.name}=x`).join('; ');
+function kindsOf({ localPool, remotePools }: Application): Request[] {
+  const local = localPool.cluster;
+  const hop = remotePools[0]?.site ?? 'other';
+  const remoteCookies = remotePools
+    .flatMap(({ cookie }) => cookieNamesOf(cookie))
+    .map((name) => `${name}=x`)
+    .join('; ');
   return [
     // With the other sites' cookies, as when a session is adopted: no route by cookie may come first.
     { kind: 'decided', pool: local, headers: { [POOL_HEADER]: local, cookie: remoteCookies } },
     // Without a cookie, as when the local pool is down: no route by cookie can stand in.
-    ...config.remotePools.map(
+    ...remotePools.map(
       ({ cluster }): Request => ({ kind: 'decided', pool: cluster, headers: { [POOL_HEADER]: cluster } }),
     ),
     {
@@ -99,12 +104,10 @@ function kindsOf(config: Config): Request[] {
       headers: { [POOL_HEADER]: local, [HOP_HEADER]: hop, cookie: remoteCookies },
     },
     { kind: 'undecided', pool: local, headers: {} },
-    ...config.remotePools.map(
-      (pool): Request => ({
-        kind: 'undecided',
-        pool: pool.cluster,
-        headers: { cookie: `a=1; ${pool.cookie.name}=x` },
-      }),
+    ...remotePools.flatMap(({ cluster, cookie }) =>
+      cookieNamesOf(cookie).map(
+        (name): Request => ({ kind: 'undecided', pool: cluster, headers: { cookie: `a=1; ${name}=x` } }),
+      ),
     ),
     {
       kind: 'undecided forwarded',
@@ -117,7 +120,7 @@ function kindsOf(config: Config): Request[] {
 
 interface Surroundings {
   readonly reader: DestinationReader;
-  readonly snapshot: EnvoySnapshot;
+  readonly runtime: ReadonlyMap<string, string>;
   readonly unsure: Set<string>;
 }
 
@@ -125,11 +128,9 @@ function send(
   request: Request,
   path: string,
   host: VirtualHost,
-  { reader, snapshot, unsure }: Surroundings,
+  { reader, runtime, unsure }: Surroundings,
 ): RoutedRequest {
   const { kind, pool, headers } = request;
-  // What asks the sidecar has not taken the fast path.
-  const runtime = new Map([...(snapshot.runtime ?? []), [FAST_PATH_KEY, '0'] as const]);
   const route = firstRoute(host, { path, headers, runtime }, unsure);
   return { kind, pool, path, host, route, destination: reader.read(route, host.routeConfig, headers) };
 }
@@ -144,10 +145,62 @@ export function firstRoute(host: VirtualHost, probe: Probe, unsure: Set<string>)
   return undefined;
 }
 
-function concernsPools(route: unknown, host: VirtualHost, config: Config, reader: DestinationReader): boolean {
-  const byHeader = { [POOL_HEADER]: config.localPool.cluster };
-  const destination = reader.read(route, host.routeConfig, byHeader);
-  return destination !== null && destination.first.size + destination.later.size > 0;
+/** What asks the sidecar has not taken the fast path; nothing drains, and no site is held. */
+export function runtimeOfAsking(application: Application, { runtime }: EnvoySnapshot): ReadonlyMap<string, string> {
+  const { name, remotePools } = application;
+  const off = [...siteKeys(application), drainKey(name), evictKey(name), drainInFileKey(name)];
+  const on = remotePools.map(({ site }) => openKey(name, site));
+  return new Map([
+    ...(runtime ?? []),
+    ...off.map((key) => [key, '0'] as const),
+    ...on.map((key) => [key, '100'] as const),
+  ]);
+}
+
+/** To the pools of these applications. */
+export function readerOf(applications: readonly Application[], snapshot: EnvoySnapshot): DestinationReader {
+  return createDestinationReader(new Map(applications.flatMap(endsOf)), snapshot);
+}
+
+/** The clusters that count as an application's pools, and as which. */
+function endsOf(application: Application): (readonly [string, string])[] {
+  const { localPool, remotePools } = application;
+  return [
+    ...poolsOf(application).map(({ cluster }) => [cluster, cluster] as const),
+    [orElsewhere(localPool), localPool.cluster],
+    ...remotePools.map((pool) => [redirectTo(pool), pool.cluster] as const),
+  ];
+}
+
+/** Whether some route of a virtual host leads to a pool of the application. */
+function concernsPools(host: VirtualHost, { localPool }: Application, reader: DestinationReader): boolean {
+  const byHeader = { [POOL_HEADER]: localPool.cluster };
+  return listAt(host.config, 'routes').some((route) => {
+    const destination = reader.read(route, host.routeConfig, byHeader);
+    return destination !== null && destination.first.size + destination.later.size > 0;
+  });
+}
+
+/** The applications to whose pools a virtual host leads. */
+export function createUserSearch(
+  applications: readonly Application[],
+  snapshot: EnvoySnapshot,
+): (host: VirtualHost) => readonly Application[] {
+  const known = applications.map((application) => {
+    const ends = endsOf(application);
+    const reader = createDestinationReader(new Map(ends), snapshot);
+    return { application, reader, ends: ends.map(([cluster]) => cluster) };
+  });
+  return (host) => {
+    const routes = listAt(host.config, 'routes');
+    // Of hundreds of applications nearly none is looked at further.
+    const isByHeader = routes.some((route) => at(route, 'route', 'cluster_header') !== undefined);
+    const reached = clustersBehind(routes, host.routeConfig, snapshot);
+    return known
+      .filter(({ ends }) => isByHeader || ends.some((cluster) => reached.has(cluster)))
+      .filter(({ application, reader }) => concernsPools(host, application, reader))
+      .map(({ application }) => application);
+  };
 }
 
 /** Whether a route that takes every kind of request has nothing to do with sessions. */
@@ -158,27 +211,22 @@ function isAside(routed: RoutedRequest | undefined, edge: AskingManager): boolea
   return isExtProcOff(route, edge);
 }
 
-const SWITCHES_OFF = [EXT_PROC_PER_ROUTE, FILTER_CONFIG];
-
-/** Whether a route does without the sidecar. */
-export function isExtProcOff(route: unknown, edge: AskingManager): boolean {
-  return entriesAt(route, 'typed_per_filter_config').some(
-    ([name, settings]) =>
-      name === edge.extProc.name && SWITCHES_OFF.includes(typeOf(settings) ?? '') && isTrueAt(settings, 'disabled'),
-  );
+/** Whether the config of a route, or of a virtual host, says that it does without the sidecar. */
+export function isExtProcOff(route: unknown, { extProc }: AskingManager): boolean {
+  return !isOn({ ...extProc, isDisabled: false }, [route]);
 }
 
 /** Each path that routes tell apart, and the routes for which none could be made up. */
 function pathsOf(
   routes: readonly unknown[],
-  config: Config,
+  { statusUri }: Application,
 ): { paths: readonly string[]; without: readonly unknown[] } {
   const paths = new Set<string>();
   for (const route of routes) {
     const match = at(route, 'match');
     const path = textAt(match, 'prefix') ?? textAt(match, 'path') ?? textAt(match, 'path_separated_prefix');
     // The sidecar answers the status URI itself.
-    if (path === undefined || path === config.statusUri) continue;
+    if (path === undefined || path === statusUri) continue;
     paths.add(path === '' ? '/' : path);
   }
   return { paths: [...paths].slice(0, MAX_PATHS), without: routes.filter(isUnprobed) };

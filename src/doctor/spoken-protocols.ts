@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.ts';
+import { type Application, applicationsOf, type Config } from '../config/config.ts';
 import { askByHttp1, type Question, speaksHttp2 } from '../health/ask-server.ts';
 import { reasonOf, tcpAddressOf } from '../health/check-probe.ts';
 import type { EnvoySnapshot } from './envoy-snapshot.ts';
@@ -7,6 +7,8 @@ import { at, listAt, typeOf } from './json.ts';
 
 /** What a server speaks, as far as it can be found out from here. */
 export interface Spoken {
+  /** The local pool that it is of. */
+  readonly cluster: string;
   readonly address: string;
   readonly http1: boolean;
   readonly http2: boolean;
@@ -24,14 +26,23 @@ const MAX_ASKED = 3;
 const TIMEOUT_MS = 2_000;
 
 /**
- * Asks servers of the local pool in each protocol, over TLS where Envoy does; that changes nothing there. None are asked to
+ * Asks servers of each local pool in each protocol, over TLS where Envoy does; that changes nothing there. None are asked to
  * whom Envoy speaks in a way that can't be done here, such as with the PROXY protocol.
  */
 export async function askSpoken(config: Config, snapshot: EnvoySnapshot, signal: AbortSignal): Promise<Spoken[]> {
-  const { cluster, healthCheck } = config.localPool;
+  const answers = applicationsOf(config).map((application) => askLocalPool(application, snapshot, signal));
+  return (await Promise.all(answers)).flat();
+}
+
+async function askLocalPool(
+  { localPool }: Application,
+  snapshot: EnvoySnapshot,
+  signal: AbortSignal,
+): Promise<Spoken[]> {
+  const { cluster, healthCheck } = localPool;
   const transport = transportOf(snapshot.clusters.get(cluster));
-  if (transport === 'other' || (transport === 'tls' && config.localPool.tls === null)) return [];
-  const tls = transport === 'tls' ? config.localPool.tls : null;
+  if (transport === 'other' || (transport === 'tls' && localPool.tls === null)) return [];
+  const tls = transport === 'tls' ? localPool.tls : null;
   const hosts = snapshot.hosts?.get(cluster) ?? [];
   const question: Question = {
     method: 'HEAD',
@@ -51,7 +62,7 @@ export async function askSpoken(config: Config, snapshot: EnvoySnapshot, signal:
       ]);
       const isOverTls = tls !== null;
       const spoken = {
-        ...{ address, isOverTls },
+        ...{ cluster, address, isOverTls },
         ...{ http1: http1.status === 'fulfilled', http2: http2.status === 'fulfilled' },
       };
       if (http1.status === 'fulfilled') return { ...spoken, isOther: false, why: '' };

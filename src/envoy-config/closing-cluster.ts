@@ -1,7 +1,15 @@
-import { formatAddress, type TcpAddress } from '../config/address.ts';
+import { formatAddress, type LocalServer, type TcpAddress } from '../config/address.ts';
 import type { EnvoyVersion } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
-import { type CheckTiming, EDGE_INTERVAL_MS, endpoints, renderAddress } from './cluster-parts.ts';
+import {
+  type CheckTiming,
+  drained,
+  EDGE_INTERVAL_MS,
+  endpoints,
+  loadAssignment,
+  renderAddress,
+} from './cluster-parts.ts';
+import { internalListener } from './internal-listener.ts';
 import { type JsonObject, typed } from './json.ts';
 import { closingCluster } from './names.ts';
 
@@ -17,7 +25,7 @@ export interface ClosedServers {
   /** The HTTP cluster. */
   readonly cluster: string;
   /** Addresses only: an internal listener's health check takes no name. */
-  readonly servers: readonly TcpAddress[];
+  readonly servers: readonly (TcpAddress | LocalServer)[];
 }
 
 /** What an HTTP cluster of such servers leads to; its health check goes straight to them. */
@@ -29,27 +37,35 @@ export interface Upstream extends ClosedServers {
   readonly tls: JsonObject | null;
   /** Whether what is open to a silent server is to be closed. */
   readonly closes: boolean;
+  /** Whether a retry leaves the cluster when no server is healthy. */
+  readonly isLeft?: boolean;
 }
 
 /** The endpoints and the transport of an HTTP cluster. */
-export function renderUpstream({ name, cluster, servers, version, tls, closes }: Upstream): JsonObject {
+export function renderUpstream(upstream: Upstream): JsonObject {
+  const { name, servers, version, tls, closes, isLeft = false } = upstream;
   if (closes) {
-    return { ...endpointsThroughListener(name, { cluster, servers }), transport_socket: transportThroughListener(tls) };
+    return { ...endpointsThroughListener(upstream), transport_socket: transportThroughListener(tls) };
   }
-  return { ...endpoints(name, servers, version), ...(tls === null ? {} : { transport_socket: tls }) };
+  return { ...endpoints(name, servers, version, isLeft), ...(tls === null ? {} : { transport_socket: tls }) };
 }
 
-function endpointsThroughListener(name: string, { cluster, servers }: ClosedServers): JsonObject {
-  return assignment(name, servers, (server) => ({
-    address: {
-      envoy_internal_address: {
-        server_listener_name: closingCluster(cluster),
-        // What the admin interface shows, and the stickiness cookie names.
-        endpoint_id: formatAddress(server),
+function endpointsThroughListener({ name, cluster, servers, isLeft = false }: Upstream): JsonObject {
+  const through = servers.map((server) => {
+    const endpoint = {
+      address: {
+        envoy_internal_address: {
+          server_listener_name: closingCluster(cluster),
+          // What the admin interface shows, and the stickiness cookie names.
+          endpoint_id: formatAddress(server),
+        },
       },
-    },
-    health_check_config: { address: renderAddress(server) },
-  }));
+      health_check_config: { address: renderAddress(server) },
+    };
+    // Of the two clusters this one alone: the other takes whatever comes through it.
+    return { ...serverOf(server, endpoint), ...drained(server) };
+  });
+  return { load_assignment: loadAssignment(name, through, isLeft) };
 }
 
 /** Tells the listener which server it is. @param inner TLS, which goes on to the server */
@@ -69,25 +85,15 @@ function transportThroughListener(inner: JsonObject | null): JsonObject {
 
 export function renderClosingListener(cluster: string): JsonObject {
   const name = closingCluster(cluster);
-  return {
-    name,
-    internal_listener: {},
-    filter_chains: [
-      {
-        filters: [
-          {
-            name: 'envoy.filters.network.tcp_proxy',
-            typed_config: typed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
-              stat_prefix: name,
-              cluster: name,
-              // The HTTP connection that leads here has its own.
-              idle_timeout: '0s',
-            }),
-          },
-        ],
-      },
-    ],
-  };
+  return internalListener(name, {
+    name: 'envoy.filters.network.tcp_proxy',
+    typed_config: typed('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
+      stat_prefix: name,
+      cluster: name,
+      // The HTTP connection that leads here has its own.
+      idle_timeout: '0s',
+    }),
+  });
 }
 
 /**
@@ -128,7 +134,10 @@ export function renderClosingCluster(
   };
   return {
     name,
-    ...assignment(name, servers, (server) => ({ address: renderAddress(server) })),
+    load_assignment: loadAssignment(
+      name,
+      servers.map((server) => serverOf(server, { address: renderAddress(server) })),
+    ),
     ...settings,
     // Whether to come here at all is the HTTP cluster's decision; this one may not have checked yet.
     common_lb_config: { healthy_panic_threshold: { value: 100 } },
@@ -147,23 +156,7 @@ const SUBSET_NAMESPACE = 'envoy.lb';
 const SERVER_KEY = 'server';
 const OF_CHECK = { check: true };
 
-function assignment(
-  name: string,
-  servers: readonly TcpAddress[],
-  endpoint: (server: TcpAddress) => JsonObject,
-): JsonObject {
-  return {
-    type: 'STATIC',
-    load_assignment: {
-      cluster_name: name,
-      endpoints: [
-        {
-          lb_endpoints: servers.map((server) => ({
-            endpoint: endpoint(server),
-            metadata: { filter_metadata: { [SUBSET_NAMESPACE]: { [SERVER_KEY]: formatAddress(server) } } },
-          })),
-        },
-      ],
-    },
-  };
+/** With what the subset load balancer tells it by. */
+function serverOf(server: TcpAddress, endpoint: JsonObject): JsonObject {
+  return { endpoint, metadata: { filter_metadata: { [SUBSET_NAMESPACE]: { [SERVER_KEY]: formatAddress(server) } } } };
 }

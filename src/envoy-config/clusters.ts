@@ -1,4 +1,4 @@
-import type { Config, EnvoyConfig } from '../config/config.ts';
+import { type Application, applicationsOf, type Config, type EnvoyConfig } from '../config/config.ts';
 import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../contract.ts';
 import { canStandIn } from './can-stand-in.ts';
 import { endpoints, noLimits, poolDefaults } from './cluster-parts.ts';
@@ -6,7 +6,8 @@ import { HEADER_LIMITS_BEHIND_EDGE } from './header-limits.ts';
 import { httpOptions } from './http-options.ts';
 import { type JsonObject, typed } from './json.ts';
 import { renderLocalClusters } from './local-clusters.ts';
-import { ANYWHERE, SIDECAR_CLUSTER, STAND_IN } from './names.ts';
+import { anywhere, SIDECAR_CLUSTER, standIn } from './names.ts';
+import { renderRedirectClusters } from './redirect.ts';
 import { aggregate, renderRemoteClusters, waysTo } from './remote-clusters.ts';
 import { markServedElsewhere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
@@ -14,25 +15,29 @@ import { upstreamTls } from './tls.ts';
 /** The pools, each remote pool's fallback, and the sidecars. */
 export function renderClusters(config: Config): JsonObject[] {
   return [
-    ...renderLocalClusters(config),
-    ...renderRemoteClusters(config),
-    standInCluster(config),
-    ...(canStandIn(config) ? [anywhereCluster(config)] : []),
+    ...applicationsOf(config).flatMap((application) => [
+      ...renderLocalClusters(application),
+      ...renderRemoteClusters(application),
+      ...renderRedirectClusters(application),
+      standInCluster(application),
+      ...(canStandIn(application) ? [anywhereCluster(application)] : []),
+    ]),
     sidecarCluster(config.envoy),
   ];
 }
 
 /** Without a decision: here, and where no server here takes it at the first other site that does. */
-function anywhereCluster(config: Config): JsonObject {
-  const others = config.remotePools.flatMap((pool) => waysTo(config, pool));
-  return aggregate(ANYWHERE, [STAND_IN, ...others], config);
+function anywhereCluster(application: Application): JsonObject {
+  const others = application.remotePools.flatMap((pool) => waysTo(application, pool));
+  return aggregate(anywhere(application), [standIn(application), ...others], application);
 }
 
 /** Leads back into this Envoy, to the stand-in listener. It is always up: what no server here takes is a 503 there. */
-function standInCluster({ localPool }: Config): JsonObject {
+function standInCluster(application: Application): JsonObject {
+  const { localPool } = application;
+  const name = standIn(application);
   return {
-    name: STAND_IN,
-    type: 'STATIC',
+    name,
     circuit_breakers: noLimits(),
     // It adds the cookies that expire.
     ...httpOptions(localPool.protocol === 'http1' ? 'http1' : 'downstream', {
@@ -41,10 +46,10 @@ function standInCluster({ localPool }: Config): JsonObject {
       mutations: { response_mutations: [markServedElsewhere()] },
     }),
     load_assignment: {
-      cluster_name: STAND_IN,
+      cluster_name: name,
       endpoints: [
         {
-          lb_endpoints: [{ endpoint: { address: { envoy_internal_address: { server_listener_name: STAND_IN } } } }],
+          lb_endpoints: [{ endpoint: { address: { envoy_internal_address: { server_listener_name: name } } } }],
         },
       ],
     },
@@ -57,7 +62,6 @@ function sidecarCluster({ sidecars, sidecarTls, secretsDir, version }: EnvoyConf
     ...endpoints(SIDECAR_CLUSTER, sidecars, version),
     connect_timeout: '0.25s',
     // Not LEAST_REQUEST: a sidecar that just died has the fewest requests, and would draw the retries as well.
-    lb_policy: 'ROUND_ROBIN',
     ...poolDefaults(),
     // A hung sidecar costs each request message_timeout until this takes it out; a stopping one says NOT_SERVING.
     health_checks: [

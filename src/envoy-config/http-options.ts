@@ -2,6 +2,7 @@ import type { LocalProtocol, RemoteProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import type { HeaderLimits } from './header-limits.ts';
 import { type JsonObject, typed } from './json.ts';
+import { STREAMS_OF_CLIENT } from './request-rules.ts';
 
 const TYPE = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 
@@ -12,7 +13,12 @@ const HTTP2 = { allow_connect: true };
  * With pings, which tell that the other end is gone. A connection without an answer is given up after 4.6 s at most, later
  * than the health check that keeps new requests away from it. For other Envoys: a gRPC server takes so many pings for an attack.
  */
-const HTTP2_WITH_PINGS = { ...HTTP2, connection_keepalive: { interval: '0.3s', timeout: '4.3s' } };
+const HTTP2_WITH_PINGS = {
+  ...HTTP2,
+  // As many as every edge takes, or a burst on a new connection would break it: Envoy sends before it has heard the limit.
+  max_concurrent_streams: STREAMS_OF_CLIENT,
+  connection_keepalive: { interval: '0.3s', timeout: '4.3s' },
+};
 
 export interface HttpOptions {
   /** Over HTTP/2 an end that is silent is noticed. */

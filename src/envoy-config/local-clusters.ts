@@ -1,48 +1,61 @@
-import type { Config, EjectConfig, LocalProtocol } from '../config/config.ts';
+import type { Application, EjectConfig, LocalProtocol } from '../config/config.ts';
 import { formatProtoDuration } from '../config/duration.ts';
 import { CHECK_FAIL_HEADER, REFUSED_HEADER } from '../contract.ts';
 import { renderClosingCluster, renderClosingListener, renderUpstream } from './closing-cluster.ts';
-import { ANY_STATUS, alpnOfCheck, checkTiming, OVER_HTTP2, poolDefaults } from './cluster-parts.ts';
+import { ANY_STATUS, alpnOfCheck, checkTiming, OVER_HTTP2, poolDefaults, STICKY_STATUSES } from './cluster-parts.ts';
 import { HEADER_LIMITS } from './header-limits.ts';
 import { httpOptions } from './http-options.ts';
 import type { JsonObject } from './json.ts';
-import { overHttp1 } from './names.ts';
+import { orElsewhere, overHttp1 } from './names.ts';
+import { canLeave } from './route-parts.ts';
 import { markServedHere } from './served-here.ts';
 import { upstreamTls } from './tls.ts';
 import { hasPriorityGroups } from './versions.ts';
 
 /** The clusters of the servers of this site. */
-export function renderLocalClusters(config: Config): JsonObject[] {
-  const { localPool } = config;
+export function renderLocalClusters(application: Application): JsonObject[] {
+  const { localPool } = application;
   return [
-    localCluster(config, localPool.cluster, localPool.protocol),
-    ...(localPool.protocol === 'downstream' ? [localCluster(config, overHttp1(localPool), 'http1')] : []),
-    ...(localPool.closeWhenDown ? [closingCluster(config)] : []),
+    localCluster(application, localPool.cluster, localPool.protocol),
+    ...(localPool.protocol === 'downstream' ? [localCluster(application, overHttp1(localPool), 'http1')] : []),
+    // A pool of its own, because its gauges count one server more.
+    ...(canLeave(application) ? [localCluster(application, orElsewhere(localPool), localPool.protocol)] : []),
+    ...(localPool.closeWhenDown ? [closingCluster(application)] : []),
   ];
 }
 
 /** The internal listener through which they are reached with `local_pool.close_when_down`. */
-export function renderLocalListeners({ localPool }: Config): JsonObject[] {
+export function renderLocalListeners({ localPool }: Application): JsonObject[] {
   return localPool.closeWhenDown ? [renderClosingListener(localPool.cluster)] : [];
 }
 
-function localCluster(config: Config, name: string, protocol: LocalProtocol): JsonObject {
-  const { localPool, envoy } = config;
+function localCluster(application: Application, name: string, protocol: LocalProtocol): JsonObject {
+  const { localPool, envoy } = application;
   const { cluster, servers, closeWhenDown: closes } = localPool;
   return {
     name,
-    ...renderUpstream({ name, cluster, servers, version: envoy.version, tls: localTls(config), closes }),
+    ...renderUpstream({
+      ...{ name, cluster, servers, version: envoy.version, tls: localTls(application), closes },
+      isLeft: name === orElsewhere(localPool),
+    }),
     connect_timeout: formatProtoDuration(localPool.connectTimeoutMs),
     lb_policy: 'LEAST_REQUEST',
-    ...poolDefaults(),
-    health_checks: [healthCheck(config, expectedAnswer(config))],
+    // Always, so that to drain a server changes the endpoints alone.
+    ...poolDefaults({ override_host_status: { statuses: STICKY_STATUSES } }),
+    health_checks: [
+      {
+        ...healthCheck(application, expectedAnswer(application)),
+        // Servers are not all asked at one moment. Not beside a closing cluster: its check must not be the first to fail.
+        ...(closes ? {} : { interval_jitter_percent: 10 }),
+      },
+    ],
     ...httpOptions(protocol, {
       limits: HEADER_LIMITS,
       // Before the server closes it: a request that meets that would be lost.
       idleTimeoutMs: localPool.idleTimeoutMs,
       mutations: { response_mutations: [...nothingToSteerBy(), markServedHere()] },
     }),
-    ...outlierDetection(config),
+    ...outlierDetection(application),
   };
 }
 
@@ -50,24 +63,24 @@ function localCluster(config: Config, name: string, protocol: LocalProtocol): Js
 const DOWN_AFTER = 2;
 
 /** Closes what is open to a server that its health check has condemned. */
-function closingCluster(config: Config): JsonObject {
-  const { localPool } = config;
+function closingCluster(application: Application): JsonObject {
+  const { localPool } = application;
   const check = {
-    healthCheck: healthCheck(config, { expected_statuses: ANY_STATUS }),
+    healthCheck: healthCheck(application, { expected_statuses: ANY_STATUS }),
     timing: localPool.healthCheck,
     unhealthy: DOWN_AFTER,
-    tls: localTls(config),
+    tls: localTls(application),
   };
   const settings = { connect_timeout: formatProtoDuration(localPool.connectTimeoutMs), ...poolDefaults() };
   return renderClosingCluster(localPool, check, settings);
 }
 
-function localTls({ localPool, envoy }: Config): JsonObject | null {
+function localTls({ localPool, envoy }: Application): JsonObject | null {
   return localPool.tls === null ? null : upstreamTls(localPool.cluster, localPool.tls, envoy.secretsDir);
 }
 
 /** @param more of the HTTP check */
-function healthCheck({ localPool }: Config, more: JsonObject): JsonObject {
+function healthCheck({ localPool }: Application, more: JsonObject): JsonObject {
   const { path, host, ...timing } = localPool.healthCheck;
   const isHttp2 = localPool.protocol === 'http2';
   return {
@@ -82,7 +95,7 @@ function healthCheck({ localPool }: Config, more: JsonObject): JsonObject {
   };
 }
 
-function expectedAnswer({ localPool }: Config): JsonObject {
+function expectedAnswer({ localPool }: Application): JsonObject {
   return {
     expected_statuses: localPool.healthCheck.expect.map(([start, last]) => ({ start, end: last + 1 })),
     // An unexpected status counts towards unhealthy_threshold instead of taking the server out at once.
@@ -98,7 +111,7 @@ function nothingToSteerBy(): JsonObject[] {
   return [{ remove: REFUSED_HEADER }, { remove: CHECK_FAIL_HEADER }];
 }
 
-function outlierDetection({ localPool, envoy }: Config): JsonObject {
+function outlierDetection({ localPool, envoy }: Application): JsonObject {
   const dead = hasPriorityGroups(envoy.version) ? null : ejectDeadServers();
   const gray = localPool.eject === null ? null : ejectGrayServers(localPool.eject);
   return dead === null && gray === null ? {} : { outlier_detection: { ...DETECT_NOTHING, ...dead, ...gray } };

@@ -1,6 +1,7 @@
 import type { Config, EdgeTlsConfig, TlsConfig } from '../config/config.ts';
 import { type JsonObject, typed } from './json.ts';
 import { EDGE, HOP_EDGE, SIDECAR_CLUSTER } from './names.ts';
+import { fileNameOf } from './watched-files.ts';
 
 /**
  * Where Debian, Ubuntu and Alpine, and so Envoy's images, have the CAs that everybody trusts. It is never a secret: it
@@ -80,11 +81,12 @@ export function readsCertificatesOnce(config: Config): boolean {
   return config.envoy.secretsDir === null && tlsUsers(config).some(hasFiles);
 }
 
-function tlsUsers({ localPool, remotePools, envoy }: Config): TlsUser[] {
+function tlsUsers({ applications, envoy }: Config): TlsUser[] {
+  const pools = applications.flatMap(({ localPool, remotePools }) => [localPool, ...remotePools]);
   return [
     ...(envoy.listenTls === null ? [] : [listenerUser(EDGE, envoy.listenTls)]),
     ...(envoy.hopListenTls === null ? [] : [listenerUser(HOP_EDGE, envoy.hopListenTls)]),
-    ...[localPool, ...remotePools].flatMap(({ cluster, tls }) => (tls === null ? [] : [clusterUser(cluster, tls)])),
+    ...pools.flatMap(({ cluster, tls }) => (tls === null ? [] : [clusterUser(cluster, tls)])),
     ...(envoy.sidecarTls === null ? [] : [clusterUser(SIDECAR_CLUSTER, envoy.sidecarTls)]),
   ];
 }
@@ -95,14 +97,6 @@ function clusterUser(cluster: string, { certFile, keyFile, caFile }: TlsConfig):
     certificate: certFile === null || keyFile === null ? null : { certFile, keyFile },
     caFile,
   };
-}
-
-/**
- * A cluster's name may have a slash in it, or a dot; and in Envoy's metrics a secret's name ends at its first dot. Whatever
- * the names, no two become the same.
- */
-function fileNameOf(cluster: string): string {
-  return encodeURIComponent(cluster).replaceAll('.', '%2E');
 }
 
 function listenerUser(listener: string, { certFile, keyFile, clientCaFile }: EdgeTlsConfig): TlsUser {

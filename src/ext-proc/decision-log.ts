@@ -13,8 +13,8 @@ const MAX_ID_LENGTH = 128;
 
 /** Logs decisions at debug, at most {@link DECISIONS_PER_SECOND} of them, with Envoy's id of the request. */
 export interface DecisionLog {
-  /** @param policy by which the decisions are made that the returned function is told of */
-  of(policy: Policy): (decision: Decision, message: Uint8Array) => void;
+  /** @param policy of that application, by which the decisions are made that the returned function is told of */
+  of(application: string, policy: Policy): (decision: Decision, message: Uint8Array) => void;
 }
 
 /** Null where the log's level leaves decisions out, so that they then cost nothing. */
@@ -27,12 +27,12 @@ export function createDecisionLog(logger: Logger): DecisionLog | null {
       logger.debug({ leftOut: count }, `${count} more decisions in this second: ${DECISIONS_PER_SECOND} are logged`),
   });
   return {
-    of: (policy) => (decision, message) => {
+    of: (application, policy) => (decision, message) => {
       if (!mayLog()) return;
       const owner = ownerName(policy, decision.owner);
       const pool = 'pool' in decision ? policy.sites[decision.pool]?.cluster : undefined;
       const requestId = readRequestHeader(message, REQUEST_ID_HEADER)?.slice(0, MAX_ID_LENGTH);
-      logger.debug({ decision: decision.reason, owner, pool, requestId }, 'decision');
+      logger.debug({ application, decision: decision.reason, owner, pool, requestId }, 'decision');
     },
   };
 }

@@ -1,7 +1,7 @@
 import { type Decision, decide, type SiteState } from '../decision/decide.ts';
-import type { Policy } from '../decision/policy.ts';
-import type { Counters, StreamEnd } from '../metrics/counters.ts';
-import type { Replies } from './replies.ts';
+import { areOfSeveralSites, type Policy } from '../decision/policy.ts';
+import type { ApplicationCounters, Counters, StreamEnd } from '../metrics/counters.ts';
+import type { Replies, UnchangedReplies } from './replies.ts';
 import type { PhaseMessage } from './request.ts';
 
 /** Where the answers of one ext_proc stream go. */
@@ -21,15 +21,23 @@ export interface ProcessStream {
   cancel(): void;
 }
 
-export interface ProcessOptions {
+/** How the requests of one application are decided. */
+export interface ApplicationProcess {
   readonly policy: Policy;
-  readonly decode: (message: Uint8Array) => PhaseMessage;
   readonly replies: Replies;
   /** The state to decide by, read once for each request. */
   readonly currentState: () => SiteState;
-  readonly counters: Counters;
+  readonly counters: ApplicationCounters;
   /** Told of each decision and the message it was made of; null where nobody listens, so that it costs nothing. */
   readonly onDecision: ((decision: Decision, message: Uint8Array) => void) | null;
+}
+
+export interface ProcessOptions {
+  /** In the order of the config. */
+  readonly applications: readonly ApplicationProcess[];
+  readonly decode: (message: Uint8Array) => PhaseMessage;
+  readonly unchanged: UnchangedReplies;
+  readonly counters: Counters;
   /** Told of a message that is not Envoy's. */
   readonly onMalformed: () => void;
 }
@@ -56,11 +64,20 @@ class DecidedStream implements ProcessStream {
 
   receive(bytes: Buffer): void {
     if (this.#isEnded) return;
-    const { replies, decode } = this.#options;
+    const { unchanged, decode } = this.#options;
     const message = decode(bytes);
     switch (message.phase) {
       case 'requestHeaders': {
-        const { policy, currentState, counters, onDecision } = this.#options;
+        const { applications, counters } = this.#options;
+        const application = applications[message.application];
+        if (application === undefined) {
+          // Of a host that is nothing to us, whatever its path and headers look like.
+          this.#stream.write(unchanged.requestHeaders);
+          this.#end('complete');
+          counters.otherHosts++;
+          return;
+        }
+        const { policy, replies, currentState, onDecision } = application;
         const decision = decide(policy, currentState(), message);
         const reply = replies.forDecision(decision);
         if (onDecision !== null) onDecision(decision, bytes);
@@ -68,14 +85,15 @@ class DecidedStream implements ProcessStream {
         this.#stream.write(reply.bytes);
         if (reply.onResponse === null) this.#end('complete');
         reply.counter.count++;
-        if (message.isLocalCookieTwice) counters.duplicateCookies++;
+        if (areOfSeveralSites(message.cookies)) reply.counter.bothCookies++;
+        if (message.isLocalCookieTwice) application.counters.duplicateCookies++;
         counters.decisionTime.add(performance.now() - this.#openedAtMs);
         return;
       }
       case 'responseHeaders':
         // A session that nobody served keeps its cookies.
         this.#stream.write(
-          this.#onResponse !== null && !message.isUnserved ? this.#onResponse : replies.unchanged.responseHeaders,
+          this.#onResponse !== null && !message.isUnserved ? this.#onResponse : unchanged.responseHeaders,
         );
         this.#end('complete');
         return;
@@ -85,7 +103,7 @@ class DecidedStream implements ProcessStream {
         this.#end('malformed');
         return;
       default:
-        this.#stream.write(replies.unchanged[message.phase]);
+        this.#stream.write(unchanged[message.phase]);
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.ts';
+import { type Application, type CookieConfig, cookieNamesOf } from '../config/config.ts';
 import {
   expiredCookie,
   METADATA_NAMESPACE,
@@ -8,8 +8,8 @@ import {
   statusBody,
 } from '../contract.ts';
 import { type Decision, NO_OWNER, ownerName } from '../decision/decide.ts';
-import type { Policy } from '../decision/policy.ts';
-import type { Counters, DecisionCounter } from '../metrics/counters.ts';
+import { LOCAL_ALSO, type Policy } from '../decision/policy.ts';
+import type { ApplicationCounters, DecisionCounter } from '../metrics/counters.ts';
 
 /** What goes back to Envoy for one decision. */
 export interface Reply {
@@ -20,46 +20,71 @@ export interface Reply {
   readonly counter: DecisionCounter;
 }
 
+/** To the decisions of one application. */
 export interface Replies {
   forDecision(decision: Decision): Reply;
-  /** "Go on, nothing to change", for each phase that Envoy may be set to send. */
-  readonly unchanged: {
-    readonly requestBody: Buffer;
-    readonly responseHeaders: Buffer;
-    readonly responseBody: Buffer;
-    readonly requestTrailers: Buffer;
-    readonly responseTrailers: Buffer;
-  };
+}
+
+/** "Go on, nothing to change", for each phase that Envoy may be set to send. */
+export interface UnchangedReplies {
+  readonly requestHeaders: Buffer;
+  readonly requestBody: Buffer;
+  readonly responseHeaders: Buffer;
+  readonly responseBody: Buffer;
+  readonly requestTrailers: Buffer;
+  readonly responseTrailers: Buffer;
 }
 
 /** Encodes a `ProcessingResponse` given in proto-loader's plain form. */
 export type EncodeResponse = (message: object) => Buffer;
 
+/** The same for every application. */
+export function encodeUnchanged(encode: EncodeResponse): UnchangedReplies {
+  return {
+    requestHeaders: encode({ request_headers: { response: { header_mutation: NO_POOL } } }),
+    requestBody: encode({ request_body: {} }),
+    responseHeaders: encode({ response_headers: {} }),
+    responseBody: encode({ response_body: {} }),
+    requestTrailers: encode({ request_trailers: {} }),
+    responseTrailers: encode({ response_trailers: {} }),
+  };
+}
+
+/** Should a client's own pool header have come this far, it must not pass for a decision. */
+const NO_POOL = { remove_headers: [POOL_HEADER] };
+
 export interface RepliesOptions {
-  readonly config: Config;
+  readonly application: Application;
   readonly policy: Policy;
   readonly encode: EncodeResponse;
-  readonly counters: Counters;
+  readonly counters: ApplicationCounters;
 }
 
 /**
  * Encodes each reply once, when it is first needed. There are few: a reply depends on the reason, the owner and the
  * pool, and its answer to the response on the set of cookies to expire; the config bounds all of them.
  */
-export function createReplies({ config, policy, encode, counters }: RepliesOptions): Replies {
+export function createReplies({ application, policy, encode, counters }: RepliesOptions): Replies {
+  const { localPool, remotePools } = application;
+  const expired = (cookie: CookieConfig, names: readonly string[]) =>
+    names.map((name) => header('set-cookie', expiredCookie(cookie, name), true));
+  /** Of each site all of its names; which of them a request carried is not told apart. */
   const expiredCookies = [
-    null,
-    ...config.remotePools.map((pool) => header('set-cookie', expiredCookie(pool.cookie), true)),
+    { bit: LOCAL_ALSO, headers: expired(localPool.cookie, localPool.cookie.also) },
+    ...remotePools.map(({ cookie }, index) => ({
+      bit: 1 << (index + 1),
+      headers: expired(cookie, cookieNamesOf(cookie)),
+    })),
   ];
+  const ofApplication = application.isForEveryHost ? {} : { application: application.name };
   // Each is a metric, which is to be there at 0 before it first happens.
   for (let owner = NO_OWNER; owner < policy.sites.length; owner++) counters.addOwner(ownerName(policy, owner));
   const replies = new Map<string, Map<number, Reply>>();
-  const unchangedHeaders = encode({ response_headers: {} });
 
   function build(decision: Decision): Reply {
     const owner = ownerName(policy, decision.owner);
     const counter = counters.decision(decision.reason, owner);
-    const dynamic_metadata = metadata(decision.reason, owner);
+    const dynamic_metadata = metadata({ decision: decision.reason, owner, ...ofApplication });
     switch (decision.reason) {
       case 'status':
         return {
@@ -69,13 +94,12 @@ export function createReplies({ config, policy, encode, counters }: RepliesOptio
         };
       case 'refuse':
         return {
-          bytes: encode({ immediate_response: refusal(config.site), dynamic_metadata }),
+          bytes: encode({ immediate_response: refusal(application), dynamic_metadata }),
           onResponse: null,
           counter,
         };
       case 'unknown': {
-        // Should a client's own pool header have come this far, it must not pass for a decision.
-        const response = { header_mutation: { remove_headers: [POOL_HEADER] }, clear_route_cache: true };
+        const response = { header_mutation: NO_POOL, clear_route_cache: true };
         return { bytes: encode({ request_headers: { response }, dynamic_metadata }), onResponse: null, counter };
       }
       default: {
@@ -95,7 +119,7 @@ export function createReplies({ config, policy, encode, counters }: RepliesOptio
   }
 
   function encodeExpiry(sites: number): Buffer {
-    const set_headers = expiredCookies.filter((_, site) => (sites & (1 << site)) !== 0);
+    const set_headers = expiredCookies.flatMap(({ bit, headers }) => ((sites & bit) !== 0 ? headers : []));
     return encode({ response_headers: { response: { header_mutation: { set_headers } } } });
   }
 
@@ -113,13 +137,6 @@ export function createReplies({ config, policy, encode, counters }: RepliesOptio
         ofReason.set(key, reply);
       }
       return reply;
-    },
-    unchanged: {
-      requestBody: encode({ request_body: {} }),
-      responseHeaders: unchangedHeaders,
-      responseBody: encode({ response_body: {} }),
-      requestTrailers: encode({ request_trailers: {} }),
-      responseTrailers: encode({ response_trailers: {} }),
     },
   };
 }
@@ -149,9 +166,9 @@ function statusResponse(up: boolean): object {
   };
 }
 
-function refusal(site: string): object {
+function refusal({ site, refusalStatus }: Application): object {
   return {
-    status: { code: 503 },
+    status: { code: refusalStatus },
     headers: { set_headers: [header(REFUSED_HEADER, site, false), header('content-type', 'text/plain', false)] },
     body: Buffer.from(`Site ${site} does not serve this request now.\n`),
     details: 'site_persistence_refused',
@@ -163,8 +180,7 @@ function header(key: string, value: string, append: boolean): object {
   return { header: { key, raw_value: Buffer.from(value) }, ...(append ? { append: { value: true } } : {}) };
 }
 
-function metadata(reason: string, owner: string): object {
-  const text = (value: string) => ({ stringValue: value });
-  const fields = { decision: text(reason), owner: text(owner) };
+function metadata(texts: Readonly<Record<string, string>>): object {
+  const fields = Object.fromEntries(Object.entries(texts).map(([key, stringValue]) => [key, { stringValue }]));
   return { fields: { [METADATA_NAMESPACE]: { structValue: { fields } } } };
 }

@@ -1,4 +1,4 @@
-import { LOCAL, type Policy } from '../decision/policy.ts';
+import { LOCAL, LOCAL_ALSO, type Policy } from '../decision/policy.ts';
 
 /**
  * Recognises a request's path and cookies in the raw bytes that Envoy sends. Nothing is decoded to text and nothing
@@ -7,12 +7,22 @@ import { LOCAL, type Policy } from '../decision/policy.ts';
 export interface RequestMatcher {
   /** Whether the path, percent-decoded and without its query, is the status URI. */
   isStatusUri(bytes: Uint8Array, start: number, end: number): boolean;
-  /** The sites whose cookie stands in this Cookie header, as a set of bits, with {@link LOCAL_TWICE} beside them. */
+  /**
+   * The sites whose cookie stands in this Cookie header, as a set of bits, with {@link LOCAL_TWICE} beside them. The local
+   * site's bit is for the name that the cookie is set under, {@link LOCAL_ALSO} alone for its others.
+   */
   cookieSites(bytes: Uint8Array, start: number, end: number): number;
 }
 
-/** Beside the bits of the sites: the local site's cookie stands there more than once. */
+/** Beside the bits of the sites: the local site's cookie stands there more than once under the name that it is set under. */
 export const LOCAL_TWICE = 1 << 30;
+
+/** The sites that all Cookie headers of a request name, of what {@link RequestMatcher.cookieSites} found in each. */
+export function carriedSites(found: number): number {
+  const sites = found & ~LOCAL_TWICE;
+  const isUnderOthersOnly = (sites & LOCAL_ALSO) !== 0 && (sites & (1 << LOCAL)) === 0;
+  return isUnderOthersOnly ? (sites & ~LOCAL_ALSO) | (1 << LOCAL) : sites;
+}
 
 const SEMICOLON = 0x3b;
 const EQUALS = 0x3d;
@@ -24,14 +34,18 @@ const HASH = 0x23;
 
 export function createRequestMatcher(policy: Policy, statusUri: string): RequestMatcher {
   const statusBytes = Buffer.from(statusUri, 'latin1');
-  const cookieNames = policy.sites.map((site) => Buffer.from(site.cookieName, 'latin1'));
+  const cookies = policy.sites.flatMap(({ cookieNames }, site) =>
+    cookieNames.map((name, index) => ({ name, bit: site === LOCAL && index > 0 ? LOCAL_ALSO : 1 << site })),
+  );
+  const cookieNames = cookies.map(({ name }) => Buffer.from(name, 'latin1'));
+  const bits = cookies.map(({ bit }) => bit);
 
-  function siteOfCookie(bytes: Uint8Array, start: number, end: number): number {
-    for (let site = 0; site < cookieNames.length; site++) {
-      const name = cookieNames[site];
-      if (name !== undefined && name.length === end - start && equals(bytes, start, name)) return site;
+  function bitOfCookie(bytes: Uint8Array, start: number, end: number): number {
+    for (let index = 0; index < cookieNames.length; index++) {
+      const name = cookieNames[index];
+      if (name !== undefined && name.length === end - start && equals(bytes, start, name)) return bits[index] ?? 0;
     }
-    return -1;
+    return 0;
   }
 
   return {
@@ -62,9 +76,8 @@ export function createRequestMatcher(policy: Policy, statusUri: string): Request
         const nameStart = at;
         while (at < end && bytes[at] !== EQUALS && bytes[at] !== SEMICOLON) at++;
         if (at < end && bytes[at] === EQUALS) {
-          const site = siteOfCookie(bytes, nameStart, at);
-          if (site === LOCAL && (sites & (1 << LOCAL)) !== 0) sites |= LOCAL_TWICE;
-          else if (site !== -1) sites |= 1 << site;
+          const bit = bitOfCookie(bytes, nameStart, at);
+          sites |= bit === 1 << LOCAL && (sites & bit) !== 0 ? LOCAL_TWICE : bit;
           while (at < end && bytes[at] !== SEMICOLON) at++;
         }
         at++;

@@ -1,13 +1,16 @@
+import { findByHost, type HostTable, NO_APPLICATION } from '../config/virtual-hosts.ts';
 import { HOP_HEADER, REFUSED_HEADER, SERVED_HEADER, SERVED_HERE } from '../contract.ts';
 import type { RequestFacts } from '../decision/decide.ts';
 import { LOCAL } from '../decision/policy.ts';
-import { LOCAL_TWICE, type RequestMatcher } from './request-matcher.ts';
+import { carriedSites, LOCAL_TWICE, type RequestMatcher } from './request-matcher.ts';
 import { WireReader } from './wire.ts';
 
 /** One message of Envoy's, as far as it matters: which phase it opens, and what that phase needs to be answered. */
 export type PhaseMessage =
   | ({
       readonly phase: 'requestHeaders';
+      /** Its place in the config; {@link NO_APPLICATION} where the host belongs to none, and the rest says nothing. */
+      readonly application: number;
       /** This site's cookie is there more than once: Envoy reads the first, whatever it is. */
       readonly isLocalCookieTwice: boolean;
     } & RequestFacts)
@@ -23,6 +26,14 @@ const RESPONSE_HEADERS = 3;
 const LAST_PHASE = 7;
 
 const MALFORMED: PhaseMessage = { phase: 'malformed' };
+const NOT_OURS: PhaseMessage = {
+  phase: 'requestHeaders',
+  application: NO_APPLICATION,
+  isStatusUri: false,
+  hasHop: false,
+  cookies: 0,
+  isLocalCookieTwice: false,
+};
 const REQUEST_BODY: PhaseMessage = { phase: 'requestBody' };
 const RESPONSE_BODY: PhaseMessage = { phase: 'responseBody' };
 const REQUEST_TRAILERS: PhaseMessage = { phase: 'requestTrailers' };
@@ -30,6 +41,7 @@ const RESPONSE_TRAILERS: PhaseMessage = { phase: 'responseTrailers' };
 const BODIES_AND_TRAILERS = [REQUEST_BODY, RESPONSE_BODY, REQUEST_TRAILERS, RESPONSE_TRAILERS];
 
 /** Envoy sends header names in lower case. */
+const AUTHORITY = Buffer.from(':authority');
 const PATH = Buffer.from(':path');
 const COOKIE = Buffer.from('cookie');
 const HOP = Buffer.from(HOP_HEADER);
@@ -42,11 +54,19 @@ const GRPC_STATUS = Buffer.from('grpc-status');
 /** The first digits of 4xx and 5xx. */
 const ERROR_CLASSES = Buffer.from('45');
 
+/** What tells the applications of a site apart, and how each reads a request. */
+export interface ApplicationMatchers {
+  /** Null: the only application takes every host, and nothing has to be looked up. */
+  readonly hosts: HostTable | null;
+  /** In the order of the config. */
+  readonly matchers: readonly RequestMatcher[];
+}
+
 /**
  * Builds the decoder of Envoy's messages. It reads the few header lines that a decision needs and steps over the rest,
  * and never throws: what cannot be read is `malformed`.
  */
-export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Array) => PhaseMessage {
+export function createRequestDecoder({ hosts, matchers }: ApplicationMatchers): (bytes: Uint8Array) => PhaseMessage {
   return function decodeRequest(bytes) {
     const reader = new WireReader(bytes);
     const end = bytes.length;
@@ -61,7 +81,26 @@ export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Arra
     return reader.malformed ? MALFORMED : message;
   };
 
+  function applicationOf(reader: WireReader, end: number): number {
+    if (hosts === null) return 0;
+    // Envoy sends it first.
+    const header = new HeaderView(reader);
+    while (header.next(end)) {
+      if (!header.isNamed(AUTHORITY)) continue;
+      return findByHost(hosts, latin1(reader.bytes, header.valueStart, header.valueEnd));
+    }
+    return NO_APPLICATION;
+  }
+
   function decodeRequestHeaders(reader: WireReader, end: number): PhaseMessage {
+    const start = reader.valueStart;
+    const application = applicationOf(reader, end);
+    const matcher = matchers[application];
+    if (matcher === undefined || reader.malformed) {
+      reader.seek(end);
+      return NOT_OURS;
+    }
+    reader.seek(start);
     let isStatusUri = false;
     let hasHop = false;
     let cookies = 0;
@@ -71,13 +110,25 @@ export function createRequestDecoder(matcher: RequestMatcher): (bytes: Uint8Arra
       if (header.isNamed(COOKIE)) {
         const found = matcher.cookieSites(reader.bytes, header.valueStart, header.valueEnd);
         isLocalCookieTwice ||= (found & LOCAL_TWICE) !== 0 || (cookies & found & (1 << LOCAL)) !== 0;
-        cookies |= found & ~LOCAL_TWICE;
+        cookies |= found;
       } else if (header.isNamed(PATH)) {
         isStatusUri = matcher.isStatusUri(reader.bytes, header.valueStart, header.valueEnd);
       } else if (header.isNamed(HOP)) hasHop = true;
     }
-    return { phase: 'requestHeaders', isStatusUri, hasHop, cookies, isLocalCookieTwice };
+    return {
+      phase: 'requestHeaders',
+      application,
+      isStatusUri,
+      hasHop,
+      cookies: carriedSites(cookies),
+      isLocalCookieTwice,
+    };
   }
+}
+
+/** Bytes of a host as text; one that is no ASCII is in no table. */
+function latin1(bytes: Uint8Array, start: number, end: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');
 }
 
 /** The value of a request header, by its name in lower case; null where there is none. Not for the hot path. */

@@ -73,6 +73,11 @@ export class WireReader {
     return this.valueEnd;
   }
 
+  /** Goes on from here: from where a message was entered, or from its end. */
+  seek(position: number): void {
+    this.#position = position;
+  }
+
   #step(length: number, end: number): boolean {
     if (this.malformed || length > end - this.#position) return this.#fail();
     this.valueStart = this.#position;

@@ -1,13 +1,18 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
 import { parseAddress, type TcpAddress } from '../config/address.ts';
-import type { Config, StatusRange, TlsConfig } from '../config/config.ts';
+import {
+  type Application,
+  applicationsOf,
+  type Config,
+  healthClusterOf,
+  type StatusRange,
+  type TlsConfig,
+} from '../config/config.ts';
 import { printable } from '../config/config-error.ts';
 import { formatStatusRanges } from '../config/status-ranges.ts';
 import { HOP_HEADER } from '../contract.ts';
 import { healthCheckHost } from '../envoy-config/health-check.ts';
 import { remoteProtocol } from '../envoy-config/protocols.ts';
-import { askByHttp1, askByHttp2, NoAnswer } from './ask-server.ts';
+import { askByHttp1, askByHttp2, tryConnection } from './ask-server.ts';
 
 /** The health check of a pool's servers, as Envoy does it with the rendered config. */
 interface Check {
@@ -37,11 +42,16 @@ export async function repeatCheck(
   address: string,
   signal: AbortSignal,
 ): Promise<CheckResult | null> {
-  const check = checkOf(config, cluster);
+  const check = applicationsOf(config)
+    .map((application) => checkOf(application, cluster))
+    .find((found) => found !== null);
   const target = tcpAddressOf(address);
-  if (check === null || target === null) return null;
+  if (check === undefined || target === null) return null;
   try {
-    if (check.path === null) return await tryConnection(target, check.timeoutMs, signal);
+    if (check.path === null) {
+      await tryConnection(target, check, signal);
+      return { succeeds: true, text: check.tls === null ? 'it connects' : 'it connects over TLS' };
+    }
     const ask = check.isHttp2 ? askByHttp2 : askByHttp1;
     const status = await ask(target, { method: 'GET', ...check, path: check.path }, signal);
     return describeStatus(status, check.expect);
@@ -50,21 +60,21 @@ export async function repeatCheck(
   }
 }
 
-function checkOf(config: Config, cluster: string): Check | null {
-  const { localPool, remotePools } = config;
+function checkOf(application: Application, cluster: string): Check | null {
+  const { localPool, remotePools } = application;
   if (cluster === localPool.cluster) {
     const { path, host, expect, timeoutMs } = localPool.healthCheck;
     return { path, headers: { host }, expect, timeoutMs, tls: localPool.tls, isHttp2: localPool.protocol === 'http2' };
   }
-  const pool = remotePools.find((each) => each.cluster === cluster);
+  const pool = remotePools.find((each) => healthClusterOf(each) === cluster);
   if (pool === undefined) return null;
   return {
-    path: config.statusUri,
-    headers: { host: healthCheckHost(pool), [HOP_HEADER]: config.site },
+    path: application.statusUri,
+    headers: { host: healthCheckHost(application, pool), [HOP_HEADER]: application.site },
     expect: [[200, 200]],
     timeoutMs: pool.healthCheck.timeoutMs,
     tls: pool.tls,
-    isHttp2: remoteProtocol(config, pool) === 'http2',
+    isHttp2: remoteProtocol(application, pool) === 'http2',
   };
 }
 
@@ -75,18 +85,6 @@ export function tcpAddressOf(address: string): TcpAddress | null {
     return parsed.kind === 'tcp' ? parsed : null;
   } catch {
     return null;
-  }
-}
-
-async function tryConnection({ host, port }: TcpAddress, timeoutMs: number, signal: AbortSignal): Promise<CheckResult> {
-  const socket = connect({ host, port });
-  const timer = setTimeout(() => socket.destroy(new NoAnswer(`no connection within ${timeoutMs} ms`)), timeoutMs);
-  try {
-    await once(socket, 'connect', { signal });
-    return { succeeds: true, text: 'it connects' };
-  } finally {
-    clearTimeout(timer);
-    socket.destroy();
   }
 }
 
@@ -106,9 +104,13 @@ const REASONS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'connection timed out',
 };
 
+/** `802CA7B4…:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:../deps/…`: what a person reads. */
+const OPENSSL_TEXT = /\berror:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/;
+
 /** What a peer may have put into an error, such as every name in its certificate, on one line. */
 function shortText({ message }: Error): string {
-  return printable(message.split('\n', 1)[0] ?? '').slice(0, MAX_REASON_LENGTH);
+  const text = OPENSSL_TEXT.exec(message)?.[1] ?? message;
+  return printable(text.split('\n', 1)[0] ?? '').slice(0, MAX_REASON_LENGTH);
 }
 
 export function reasonOf(error: unknown): string {
@@ -116,6 +118,8 @@ export function reasonOf(error: unknown): string {
   const code = 'code' in error ? String(error.code) : '';
   const known = REASONS[code];
   if (known !== undefined) return known;
+  // A stream fails before its session does, whose error it carries.
+  if (code === 'ERR_HTTP2_STREAM_CANCEL' && error.cause !== undefined) return reasonOf(error.cause);
   if (code.startsWith('ERR_HTTP2_')) return `its answer is not HTTP/2 (${shortText(error)})`;
   if (code.startsWith('HPE_')) return `its answer is not HTTP/1.1 (${error.message})`;
   if (/CERT|TLS|SSL|EPROTO|ISSUER|SIGNATURE|SIGNED/.test(code)) return `TLS: ${shortText(error)}`;

@@ -3,18 +3,16 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/config.ts';
 import type { PoolHealth } from '../decision/decide.ts';
 import {
-  type AdminClient,
   createAdminClient,
   describeAdmin,
   type Host,
   maxBytesOfHosts,
   type PoolCount,
 } from '../envoy-admin/admin-client.ts';
-import { AdminError } from '../envoy-admin/connection.ts';
-import { HttpRequestError } from '../envoy-admin/http-request.ts';
 import type { ChangeLog } from '../log/changes.ts';
 import type { Counters } from '../metrics/counters.ts';
 import { FailureAlert } from './alert.ts';
+import { batches, countPools } from './count-pools.ts';
 import { FailureReasons } from './failure-reasons.ts';
 import {
   describePool,
@@ -25,6 +23,7 @@ import {
   type WatchedPool,
   watchedPools,
 } from './pool.ts';
+import { countedOf, type RouteCounts } from './route-counts.ts';
 import { Twins } from './twins.ts';
 
 /** A restarted Envoy must be known again in under 2 s, so the pause between two failed polls never grows past this. */
@@ -39,21 +38,31 @@ const MAX_POLL_TIMEOUT_MS = 1_000;
  */
 const ALERT_POLL_INTERVAL_MS = 20;
 
-/** A poll that takes long keeps Envoy's administration busy for as long: it gets three times that to itself. */
-const PAUSE_PER_POLL = 3;
+/** A poll that takes long keeps Envoy's administration busy for as long: while servers are failing it gets three times that to itself. */
+const PAUSE_PER_ALERT_POLL = 3;
 
 /**
- * Envoy describes a host in 700 bytes, and reading the answer holds up every decision meanwhile: 10,000 hosts would for
- * 30 ms. Nobody reads so many names, either.
+ * With more pools than this a poll is work: of 200 applications it takes Envoy 50 ms, and the sidecar 10. Then it is a
+ * twentieth of the time at most, as long as a change is known within a second; while servers fail twice that.
  */
-const MAX_HOSTS_LISTED = 1_000;
+const MANY_POOLS = 50;
+const PAUSE_PER_POLL_OF_MANY = 20;
+const MAX_PAUSE_MS = 1_000;
+
+/** Where Envoy has none of a file's clusters, the first tell what is wrong. */
+const MAX_MISSING_SAID = 20;
 
 const UNKNOWN: PoolHealth = { known: false };
 
 export interface HealthWatcher {
-  /** The health to decide by. Called for each request: cheap, and unknown as soon as the last good poll is too old. */
-  current(): PoolHealth;
-  /** The pools as last seen, in the order of the sites; empty before the first good poll. */
+  /**
+   * The health to decide by, of the application at this place in the config. Called for each request: cheap, and unknown as
+   * soon as the last good poll is too old.
+   */
+  current(application: number): PoolHealth;
+  /** Whether health is known, of all applications. */
+  readonly isKnown: boolean;
+  /** The pools as last seen, in the order of the watched pools; empty before the first good poll. */
   pools(): readonly PoolState[];
   /** Since the last good poll; null for never. */
   ageMs(): number | null;
@@ -76,6 +85,7 @@ export interface HealthWatcherOptions {
   readonly config: Config;
   readonly changes: ChangeLog;
   readonly counters: Counters;
+  readonly routeCounts: RouteCounts;
   /** Called after each good poll, when its health is in force; the next poll waits for it. */
   readonly onHealth?: () => Promise<void>;
   /**
@@ -87,19 +97,23 @@ export interface HealthWatcherOptions {
 
 /** Watches the health of the configured pools: polls Envoy's admin interface, one request at a time, until closed. */
 export function createHealthWatcher(options: HealthWatcherOptions): HealthWatcher {
-  const { config, changes, counters, onHealth = async () => {}, memory } = options;
+  const { config, changes, counters, routeCounts, onHealth = async () => {}, memory } = options;
   const { pollIntervalMs, staleAfterMs, holdUpMs } = config.health;
   const timeoutMs = Math.min(MAX_POLL_TIMEOUT_MS, staleAfterMs / 2);
   const client = createAdminClient(config.envoy.admin, timeoutMs);
   const watched = watchedPools(config);
   const twins = new Twins(watched);
+  const counted = countedOf(config);
+  const statPrefixes = counted.decisions.map(({ statPrefix }) => statPrefix).filter((prefix) => prefix !== '');
   const closing = new AbortController();
 
   const isSameEnvoy = memory !== undefined && isDeepStrictEqual(memory.config.envoy.admin, config.envoy.admin);
-  const remembered = isSameEnvoy ? recallPools(memory, config, watched) : [];
+  if (!isSameEnvoy) routeCounts.reset();
+  const before = rememberedPools(isSameEnvoy ? memory : undefined);
+  const remembered = isSameEnvoy ? recallPools(before, config, watched) : [];
   let pools: readonly PoolState[] = remembered.every((pool) => pool !== undefined) ? remembered : [];
-  let health: PoolHealth = pools.length === 0 ? UNKNOWN : healthOf(pools);
-  let lastGoodAtMs = isSameEnvoy && pools.length > 0 ? memory.lastGoodAtMs : null;
+  let health = healthOfEach(config, remembered);
+  let lastGoodAtMs = isSameEnvoy && remembered.some((pool) => pool !== undefined) ? memory.lastGoodAtMs : null;
   let failedSinceMs = isSameEnvoy ? memory.failedSinceMs : null;
   const alert = new FailureAlert(watched.length, pollIntervalMs);
   const reasons = new FailureReasons(config, changes);
@@ -110,10 +124,11 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   async function poll(): Promise<boolean> {
     const startedAtMs = performance.now();
     try {
-      const counts = await countPools(client, watched, twins);
+      const counts = await countPools(client, { watched, twins, statPrefixes });
       if (closing.signal.aborted) return false;
       counters.countPoll('ok', performance.now() - startedAtMs);
-      await accept(counts);
+      routeCounts.observe(counted, counts);
+      await accept(counts.pools);
       return true;
     } catch (error) {
       if (closing.signal.aborted) return false;
@@ -128,9 +143,9 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     const merged = twins.merge(counts, nowMs);
     const previous = pools.length === 0 ? remembered : pools;
     pools = watched.map((pool, index) =>
-      nextPoolState(previous[index], merged.get(pool.cluster), { minUp: pool.minUp, holdUpMs, nowMs }),
+      nextPoolState(previous[index], merged.get(pool.cluster), { ...pool, holdUpMs, nowMs }),
     );
-    health = healthOf(pools);
+    health = healthOfEach(config, pools);
     alert.observe(previous, pools, nowMs);
     lastGoodAtMs = nowMs;
     staleTimer?.refresh();
@@ -166,10 +181,15 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
         ? { ...pool, hosts: hostsOf(of.cluster, twins.upBy(of), hosts) }
         : pool;
     });
+    let missing = 0;
     watched.forEach((pool, index) => {
       const [before, now] = [previous[index], pools[index]];
-      if (now !== undefined && changed.includes(pool)) logPool(pool, now, before === undefined);
+      if (now === undefined || !changed.includes(pool)) return;
+      if (!now.isKnownToEnvoy) missing++;
+      if (now.isKnownToEnvoy || missing <= MAX_MISSING_SAID) logPool(pool, now, before === undefined);
     });
+    const more = missing - MAX_MISSING_SAID;
+    if (more > 0) changes.error(`Envoy lacks ${more} more ${more === 1 ? 'cluster' : 'clusters'} of the config file`);
   }
 
   function totalOf(pool: WatchedPool): number {
@@ -180,12 +200,14 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
     if (!now.isKnownToEnvoy) {
       changes.error(
         `Envoy has no cluster "${pool.cluster}" (${pool.key}): the name must be the same in the config file and in Envoy`,
-        { cluster: pool.cluster },
+        { application: pool.application, cluster: pool.cluster },
       );
       return;
     }
     const level = now.isUp || isNew ? 'info' : 'warn';
-    const fields = { cluster: pool.cluster, site: pool.site, up: now.count.up, total: now.count.total };
+    const { application, cluster, site } = pool;
+    const { up, total } = now.count;
+    const fields = { application, cluster, site, up, total: total - now.draining, draining: now.draining };
     changes[level](describePool(pool, now), fields);
   }
 
@@ -193,8 +215,8 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   function logRejudged(): void {
     watched.forEach((pool, index) => {
       const now = remembered[index];
-      const before = isSameEnvoy ? recallPool(memory, pool.cluster) : null;
-      if (now !== undefined && before !== null && now.isUp !== before.state.isUp) logPool(pool, now, false);
+      const was = before.get(pool.cluster);
+      if (now !== undefined && was !== undefined && now.isUp !== was.state.isUp) logPool(pool, now, false);
     });
   }
 
@@ -222,11 +244,25 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
       const isAlert = isGood && alert.isOn(startedAtMs);
       const pauseMs = isAlert ? Math.min(ALERT_POLL_INTERVAL_MS, pollIntervalMs) : backoffMs;
       const tookMs = performance.now() - startedAtMs;
-      const restMs = isAlert ? Math.min(tookMs * PAUSE_PER_POLL, pollIntervalMs) : 0;
-      await sleep(Math.max(restMs, pauseMs - tookMs), undefined, {
+      await sleep(Math.max(restMs(tookMs, isAlert), pauseMs - tookMs), undefined, {
         signal: closing.signal,
       }).catch(() => {});
     }
+  }
+
+  /** What Envoy's administration gets to itself after a poll that kept it busy for so long. */
+  function restMs(tookMs: number, isAlert: boolean): number {
+    if (watched.length > MANY_POOLS) {
+      const [times, most] = isAlert
+        ? [PAUSE_PER_POLL_OF_MANY / 2, MAX_PAUSE_MS / 2]
+        : [PAUSE_PER_POLL_OF_MANY, MAX_PAUSE_MS];
+      return Math.min(tookMs * times, most, staleAfterMs / 3);
+    }
+    return isAlert ? Math.min(tookMs * PAUSE_PER_ALERT_POLL, pollIntervalMs) : 0;
+  }
+
+  function isFresh(): boolean {
+    return lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs;
   }
 
   function logUnknown(): void {
@@ -236,7 +272,10 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
   }
 
   return {
-    current: () => (lastGoodAtMs !== null && performance.now() - lastGoodAtMs <= staleAfterMs ? health : UNKNOWN),
+    current: (application) => (isFresh() ? (health[application] ?? UNKNOWN) : UNKNOWN),
+    get isKnown() {
+      return isFresh() && pools.length > 0;
+    },
     pools: () =>
       pools.map((pool, index) => {
         const cluster = watched[index]?.cluster ?? '';
@@ -266,79 +305,41 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 function hostsOf(cluster: string, twin: string | null, hosts: ReadonlyMap<string, readonly Host[]>): readonly Host[] {
   const own = hosts.get(cluster) ?? [];
   const upByTwin = new Set((hosts.get(twin ?? '') ?? []).filter(({ up }) => up).map(({ address }) => address));
-  return own.map((host) => (upByTwin.has(host.address) ? { ...host, up: true, why: '' } : host));
+  return own.map((host) => (upByTwin.has(host.address) ? { ...host, up: true, draining: false, why: '' } : host));
 }
 
-function healthOf(pools: readonly PoolState[]): PoolHealth {
-  return { known: true, up: pools.map((pool) => pool.isUp) };
+/** By application, in the order of the config. @param pools of all of them; unknown is an application of which one is not there */
+function healthOfEach({ applications }: Config, pools: KnownPools): readonly PoolHealth[] {
+  let next = 0;
+  return applications.map(({ remotePools }) => {
+    const first = next;
+    next += 1 + remotePools.length;
+    const own = pools.slice(first, next).filter((pool) => pool !== undefined);
+    return own.length < next - first ? UNKNOWN : { known: true, up: own.map((pool) => pool.isUp) };
+  });
 }
 
 /** In the order of the watched pools; undefined for one that was not watched. */
 type KnownPools = readonly (PoolState | undefined)[];
 
 /** What the memory has of the watched pools, as the new config judges it. */
-function recallPools(memory: HealthMemory, config: Config, watched: readonly WatchedPool[]): KnownPools {
+function recallPools(memory: RememberedPools, config: Config, watched: readonly WatchedPool[]): KnownPools {
   const settings = { holdUpMs: config.health.holdUpMs, nowMs: performance.now() };
-  return watched.map(({ cluster, minUp }) => {
-    const was = recallPool(memory, cluster);
-    return was === null ? undefined : rejudgedPoolState(was.state, was.minUp, { minUp, ...settings });
+  return watched.map((pool) => {
+    const was = memory.get(pool.cluster);
+    return was === undefined ? undefined : rejudgedPoolState(was.state, was.minUp, { ...pool, ...settings });
   });
 }
 
-function recallPool(memory: HealthMemory, cluster: string): { state: PoolState; minUp: number } | null {
-  const before = watchedPools(memory.config);
-  const index = before.findIndex((pool) => pool.cluster === cluster);
-  const [pool, state] = [before[index], memory.pools[index]];
-  return pool === undefined || state === undefined ? null : { state, minUp: pool.minUp };
-}
+/** By cluster, as they were and judged by what. */
+type RememberedPools = ReadonlyMap<string, { readonly state: PoolState; readonly minUp: number }>;
 
-/**
- * The pools' numbers from their gauges, or host by host for pools whose gauges Envoy's `stats_matcher` hides. A pool
- * without an entry is not known to Envoy.
- */
-async function countPools(
-  client: AdminClient,
-  watched: readonly WatchedPool[],
-  twins: Twins,
-): Promise<ReadonlyMap<string, PoolCount>> {
-  const counts = new Map(await client.countPools(twins.clusters));
-  const unseen = watched.map((pool) => pool.cluster).filter((cluster) => !counts.has(cluster));
-  if (unseen.length > 0) {
-    for (const [cluster, hosts] of await listUncounted(client, unseen)) {
-      const up = hosts.filter((host) => host.up).length;
-      counts.set(cluster, { up, total: hosts.length, failedChecks: null, succeededChecks: null });
-    }
-  }
-  return counts;
-}
-
-interface Batch {
-  readonly clusters: string[];
-  servers: number;
-}
-
-/** Asked for together are so many servers at most, for reading an answer holds up every decision. */
-function batches(pools: readonly (readonly [cluster: string, servers: number])[]): readonly Batch[] {
-  const all: Batch[] = [];
-  for (const [cluster, servers] of pools) {
-    if (servers > MAX_HOSTS_LISTED) continue;
-    const last = all.at(-1);
-    const isFull = last === undefined || last.servers + servers > MAX_HOSTS_LISTED;
-    const batch = isFull ? { clusters: [], servers: 0 } : last;
-    if (isFull) all.push(batch);
-    batch.clusters.push(cluster);
-    batch.servers += servers;
-  }
-  return all;
-}
-
-async function listUncounted(client: AdminClient, clusters: readonly string[]) {
-  try {
-    return await client.listHosts(clusters);
-  } catch (error) {
-    const isTooLong = error instanceof AdminError && error.cause instanceof HttpRequestError;
-    if (!isTooLong || error.code !== 'ADMIN_BAD_ANSWER') throw error;
-    const why = `${error.message}; it is asked since Envoy's stats hide the membership gauges of ${clusters.join(', ')}`;
-    throw new AdminError(error.code, `${why}: let its stats_matcher show them`, { cause: error });
-  }
+function rememberedPools(memory: HealthMemory | undefined): RememberedPools {
+  const pools = memory === undefined ? [] : watchedPools(memory.config);
+  return new Map(
+    pools.flatMap(({ cluster, minUp }, index) => {
+      const state = memory?.pools[index];
+      return state === undefined ? [] : [[cluster, { state, minUp }] as const];
+    }),
+  );
 }

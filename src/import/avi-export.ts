@@ -54,13 +54,19 @@ function* scriptsIn(root: unknown): Generator<ExportedScript> {
       const script = textOf(fields.get('script'));
       const name = textOf(fields.get('name')) ?? context.name;
       if (script !== null && (event !== null || context.isDatascript)) {
-        yield { name, event, content: { kind: 'lua', text: script, line: null } };
+        yield { name, event, content: jsonContent(script) };
       }
       for (const [key, each] of [...fields].toReversed()) {
         pending.push({ value: each, context: { name, isDatascript: key === 'datascript' } });
       }
     }
   }
+}
+
+/** Terraform's JSON has an expression in a text of its own. */
+function jsonContent(text: string): ScriptContent {
+  const expression = /^\s*\$\{(.*)\}\s*$/s.exec(text)?.[1];
+  return expression === undefined ? { kind: 'lua', text, line: null } : { kind: 'reference', to: expression.trim() };
 }
 
 function readAnsible(text: string): ExportedScript[] {

@@ -8,13 +8,21 @@ export interface Behaviour {
   readonly status: PathText | null;
   readonly localPool: string | null;
   readonly localCookie: string | null;
-  /** Pools of other sites, each with a cookie whose presence leads to it. */
-  readonly remotes: readonly { readonly pool: string; readonly cookie: string }[];
+  /** Pools of other sites, each with a cookie whose presence leads to it, and others that do so as well. */
+  readonly remotes: readonly { readonly pool: string; readonly cookie: string; readonly also: readonly string[] }[];
+  /** Without the local pool, a client that carries no cookie gets a pool of another site. */
+  readonly failsOver: boolean;
+  /** Which pool a request gets is left to chance or the clock. */
+  readonly isByChance: boolean;
+  /** A client that carries both sites' cookies gets no pool of another site. */
+  readonly isLocalFirst: boolean;
   readonly pools: ReadonlyMap<string, number>;
   readonly countsServers: boolean;
   /** With how many servers up, of {@link SERVERS}, the script does the same as with all of them. */
   readonly minUp: number;
   readonly cookiesAsked: ReadonlyMap<string, number>;
+  /** Those of them that every site sets. */
+  readonly applicationCookies: readonly string[];
   /** Whether the script was too much to follow to its end in every world. */
   readonly isCutShort: boolean;
   /** Other paths that change what the script does. */
@@ -33,7 +41,8 @@ export interface PathText {
 const MAX_TEXTS = 200;
 
 /** Sessions of applications: every site sets the same, so none tells the site. */
-const APPLICATION_COOKIE = /^(JSESSIONID|PHPSESSID|ASP\.NET_SessionId|ASPSESSIONID\w*|connect\.sid|CFID|CFTOKEN)$/i;
+const APPLICATION_COOKIE =
+  /^(J?SESSIONID|PHPSESSID|ASP\.NET_SessionId|ASPSESSIONID\w*|SESSION|SID|connect\.sid|laravel_session|CFID|CFTOKEN|wordpress_[\w-]*)$/i;
 
 /** Finds out what a script does by following it in small worlds: this cookie there, that pool down, such a path. */
 export function findBehaviour(script: LuaScript): Behaviour {
@@ -55,18 +64,26 @@ export function findBehaviour(script: LuaScript): Behaviour {
     [...pools.keys()].find((pool) => isReplaced(simulator, pool)) ??
     onlyOne([...ordinaryPools(simulator)].filter((pool) => !led.some((each) => each.pool === pool)));
   const remotes = led.filter(({ pool }) => pool !== localPool);
+  const localCookie =
+    led.find(({ pool }) => pool === localPool)?.cookie ??
+    [...cookiesAsked.keys()].find(
+      (cookie) =>
+        !APPLICATION_COOKIE.test(cookie) &&
+        !remotes.some((remote) => remote.cookie === cookie) &&
+        remotes.some((remote) => overrules(simulator, cookie, remote)),
+    ) ??
+    null;
   const behaviour = {
     status,
     localPool,
-    localCookie:
-      led.find(({ pool }) => pool === localPool)?.cookie ??
-      [...cookiesAsked.keys()].find(
-        (cookie) =>
-          !remotes.some((remote) => remote.cookie === cookie) &&
-          remotes.some((remote) => overrules(simulator, cookie, remote)),
-      ) ??
-      null,
-    remotes: remotes.filter(({ pool }, index) => remotes.findIndex((other) => other.pool === pool) === index),
+    localCookie,
+    remotes: remotes.flatMap(({ pool, cookie }) => {
+      const [first, ...also] = remotes.filter((remote) => remote.pool === pool).map((remote) => remote.cookie);
+      return first === cookie ? [{ pool, cookie, also }] : [];
+    }),
+    failsOver: [localPool ?? ALL, ALL].some((down) => isFailedOver(simulator, down, remotes)),
+    isByChance: isByChance(simulator, [{}, ...remotes.map(({ cookie }) => ({ cookies: [cookie] }))]),
+    isLocalFirst: localCookie !== null && remotes.every((remote) => isKept(simulator, localCookie, remote)),
     pools,
     minUp: findMinUp(simulator, [
       {},
@@ -75,6 +92,7 @@ export function findBehaviour(script: LuaScript): Behaviour {
     ]),
     countsServers: runs.some((run) => run.poolsCounted.size > 0),
     cookiesAsked,
+    applicationCookies: [...cookiesAsked.keys()].filter((cookie) => APPLICATION_COOKIE.test(cookie)),
     otherPaths: paths.filter(
       ({ path }) =>
         path !== status?.path && somePair(simulator, [{ path }, {}], (one, other) => one.trace !== other.trace),
@@ -134,6 +152,36 @@ function overrules(simulator: Simulator, cookie: string, remote: { pool: string;
   return somePair(simulator, worlds, (alone, both) => {
     return alone.poolsSelected.has(remote.pool) && !both.poolsSelected.has(remote.pool);
   });
+}
+
+/** Whether the local cookie keeps a request from the pool that it would get by the other cookie alone. */
+function isKept(
+  simulator: Simulator,
+  localCookie: string,
+  { pool, cookie }: { pool: string; cookie: string },
+): boolean {
+  const worlds = [{ cookies: [cookie] }, { cookies: [cookie, localCookie] }] as const;
+  return somePair(simulator, worlds, (alone, both) => alone.pool === pool && both.pool !== pool);
+}
+
+/** Whether a request that carries no cookie gets a remote pool because others are down. */
+function isFailedOver(simulator: Simulator, down: string, remotes: readonly { readonly pool: string }[]): boolean {
+  return somePair(simulator, [{ down }, {}], (without, up) =>
+    remotes.some(({ pool }) => without.poolsSelected.has(pool) && !up.poolsSelected.has(pool)),
+  );
+}
+
+/** Whether a request may get another pool the next time, though nothing but chance or the clock has changed. */
+function isByChance(simulator: Simulator, worlds: readonly World[]): boolean {
+  const isOther = ([one, other]: readonly [number, number], world: World) => {
+    const [a, b] = [simulator.run(world, one), simulator.run(world, other)];
+    return a !== null && b !== null && a.pool !== b.pool;
+  };
+  return worlds.some(
+    (world) =>
+      simulator.chances.some((pair) => isOther(pair, world)) ||
+      simulator.variants.some((variant) => simulator.run(world, variant)?.isDrawn),
+  );
 }
 
 /** Whether a path is answered with 200 only as long as pools, or that pool, are up; and other paths are not. */

@@ -2,20 +2,26 @@ import { type ExportedScript, looksLikeJson, readCodeExport, readJsonExport } fr
 import { NotLua, readLuaScript } from './lua-script.ts';
 import { findOriginalSettings, type OriginalSettings } from './original-settings.ts';
 
+export interface ImportedScript {
+  readonly settings: OriginalSettings;
+  /** Of the DataScript set in an export; null where nothing names the script. */
+  readonly name: string | null;
+  /** The script whose own lines are counted, because an export has it in one line; null where they are the file's. */
+  readonly linesOf: string | null;
+}
+
 export type Imported =
-  | {
-      readonly kind: 'original';
-      readonly settings: OriginalSettings;
-      /** The script whose own lines are counted, because an export has it in one line; null where they are the file's. */
-      readonly linesOf: string | null;
-    }
+  /** An export can have several scripts of the original rules, in its own order. */
+  | { readonly kind: 'original'; readonly scripts: readonly [ImportedScript, ...ImportedScript[]] }
   /** A script of other rules. `why` follows the file's name. */
   | { readonly kind: 'other'; readonly why: string }
   /** No script that could be read. `why` follows the file's name. */
   | { readonly kind: 'unreadable'; readonly why: string };
 
+const NAMELESS = 'without a name';
+
 interface Candidate {
-  readonly name: string;
+  readonly name: string | null;
   /** With blank lines in front where that lets its lines count as the file's. */
   readonly text: string;
   readonly hasFileLines: boolean;
@@ -38,7 +44,7 @@ export function importText(text: string): Imported {
   if (exported.length > 0) return choose(exported);
   return settings instanceof NotLua
     ? { kind: 'unreadable', why: `is not a Lua script: ${oneLine(settings.message)}` }
-    : judge(settings, null);
+    : judge(settings);
 }
 
 function readSettings(text: string) {
@@ -50,15 +56,17 @@ function readSettings(text: string) {
   }
 }
 
-function judge(settings: Exclude<ReturnType<typeof readSettings>, NotLua>, linesOf: string | null): Imported {
-  return 'lacks' in settings ? notOriginal(`it ${settings.lacks}`) : { kind: 'original', settings, linesOf };
+function judge(settings: Exclude<ReturnType<typeof readSettings>, NotLua>): Imported {
+  return 'lacks' in settings
+    ? notOriginal(`it ${settings.lacks}`)
+    : { kind: 'original', scripts: [{ settings, name: null, linesOf: null }] };
 }
 
 function notOriginal(why: string): Imported {
   return { kind: 'other', why: `this is not the site-persistence script: ${why}` };
 }
 
-/** The one script of an export that has the original rules. */
+/** The scripts of an export that have the original rules. */
 function choose(exported: readonly ExportedScript[]): Imported {
   const requests = exported.filter(({ event }) => event === null || /HTTP_REQ$/i.test(event));
   const [reference] = requests.flatMap(({ content }) => (content.kind === 'reference' ? oneLine(content.to) : []));
@@ -72,15 +80,12 @@ function choose(exported: readonly ExportedScript[]): Imported {
   }
 
   const read = candidates.map((candidate) => ({ ...candidate, settings: readSettings(candidate.text) }));
-  const originals = read.flatMap(({ settings, ...rest }) =>
-    settings instanceof NotLua || 'lacks' in settings ? [] : { ...rest, settings },
+  const [original, ...others] = read.flatMap(({ settings, name, hasFileLines }): ImportedScript[] =>
+    settings instanceof NotLua || 'lacks' in settings
+      ? []
+      : [{ settings, name, linesOf: hasFileLines ? null : (name ?? NAMELESS) }],
   );
-  const [only] = originals;
-  if (originals.length > 1) {
-    const why = `it has ${originals.length} site-persistence scripts, ${names(originals)}: import each from a file of its own`;
-    return { kind: 'other', why };
-  }
-  if (only !== undefined) return judge(only.settings, only.hasFileLines ? null : only.name);
+  if (original !== undefined) return { kind: 'original', scripts: [original, ...others] };
   if (candidates.length > 1 || reference !== undefined) {
     const elsewhere = reference === undefined ? '' : `; if it is ${reference}, import the file that this refers to`;
     return { kind: 'other', why: `none of these is the site-persistence script: ${names(candidates)}${elsewhere}` };
@@ -88,7 +93,7 @@ function choose(exported: readonly ExportedScript[]): Imported {
   const [settings] = read.map((each) => each.settings);
   return settings === undefined || settings instanceof NotLua
     ? { kind: 'unreadable', why: `has a script that is not Lua: ${oneLine(settings?.message ?? '')}` }
-    : judge(settings, null);
+    : judge(settings);
 }
 
 /** Each text once: an export of a whole configuration has the same script in many sets. */
@@ -97,7 +102,7 @@ function candidatesOf(exported: readonly ExportedScript[]): Candidate[] {
   for (const { content, name } of exported) {
     if (content.kind !== 'lua' || candidates.has(content.text)) continue;
     candidates.set(content.text, {
-      name: oneLine(name ?? 'without a name'),
+      name: name === null ? null : oneLine(name),
       text: `${'\n'.repeat(content.line ?? 0)}${content.text}`,
       hasFileLines: content.line !== null,
     });
@@ -106,7 +111,7 @@ function candidatesOf(exported: readonly ExportedScript[]): Candidate[] {
 }
 
 function names(candidates: readonly Candidate[]): string {
-  return candidates.map(({ name }) => JSON.stringify(name)).join(', ');
+  return candidates.map(({ name }) => JSON.stringify(name ?? NAMELESS)).join(', ');
 }
 
 /** An error is one line, whatever the file has. */

@@ -7,8 +7,8 @@ import { Api, Closure, Lost, Scope, Table, Unknown, type Value } from './lua-val
 export interface Host {
   /** Answers a call of anything under `avi.`; undefined leaves the answer unknown. */
   call(path: string, args: readonly Value[], line: number): readonly Value[] | undefined;
-  /** Takes a side where a condition is unknown. */
-  choose(condition: Expression): boolean;
+  /** Takes a side where a condition is unknown. @param isByChance whether chance or the clock has a part in it */
+  choose(condition: Expression, isByChance: boolean): boolean;
   /** A cookie's value was compared with a text. */
   compared(cookie: string, line: number): void;
 }
@@ -238,7 +238,9 @@ export class LuaRun {
   }
 
   #member(base: Value, key: Value): Value {
-    if (base instanceof Table) return base.entries.get(key);
+    if (base instanceof Table) {
+      return key instanceof Unknown && key.isFromChance ? key : base.entries.get(key);
+    }
     if (!(base instanceof Api)) return base instanceof Unknown ? base : undefined;
     if (typeof key !== 'string') return new Unknown(false);
     if (base.path === 'avi.vs' && key === 'reqvar') return this.#requestVariables;
@@ -280,6 +282,6 @@ export class LuaRun {
   #isTrue(value: Value, node: Expression): boolean {
     if (!(value instanceof Unknown)) return value !== undefined && value !== false;
     if (value.isFromCookie) throw new Lost("decided by a cookie's value");
-    return this.#host.choose(node);
+    return this.#host.choose(node, value.isFromChance);
   }
 }

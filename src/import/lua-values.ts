@@ -50,14 +50,18 @@ export class CookieValue {
 export class Unknown {
   /** Whether it was computed from a cookie's value. */
   readonly isFromCookie: boolean;
+  /** Whether chance or the clock has a part in it. */
+  readonly isFromChance: boolean;
 
-  constructor(isFromCookie: boolean) {
+  constructor(isFromCookie: boolean, isFromChance = false) {
     this.isFromCookie = isFromCookie;
+    this.isFromChance = isFromChance;
   }
 
   static from(values: readonly Value[]): Unknown {
     return new Unknown(
       values.some((value) => value instanceof CookieValue || (value instanceof Unknown && value.isFromCookie)),
+      values.some((value) => value instanceof Unknown && value.isFromChance),
     );
   }
 }

@@ -13,6 +13,8 @@ export interface OriginalSettings {
   readonly statusUri: Found | null;
   readonly local: PoolSettings;
   readonly remotes: readonly PoolSettings[];
+  /** Whether the script keeps a client that carries both sites' cookies at the local site. */
+  readonly isLocalFirst: boolean;
   /** What goes beyond the original rules, or could not be read. */
   readonly remarks: readonly Remark[];
 }
@@ -20,6 +22,8 @@ export interface OriginalSettings {
 export interface PoolSettings {
   readonly pool: Found | null;
   readonly cookie: Found | null;
+  /** Other cookies that tell the same site. */
+  readonly also: readonly Found[];
 }
 
 export interface Remark {
@@ -52,16 +56,13 @@ type Side = 'local' | 'remote';
 
 /**
  * Finds the original settings by what the script does with requests and, where that does not tell, by the names of its
- * variables. What makes a script one of the original rules is that a cookie's presence leads to a pool, and that the
- * servers of pools are counted.
+ * variables. What makes a script one of the original rules: a cookie's presence leads to a pool, and so does, without any
+ * cookie, a count of servers by which the local pool is down. Many a canary has the first rule, and only that.
  */
 export function findOriginalSettings(script: LuaScript): OriginalSettings | OtherScript {
   const behaviour = findBehaviour(script);
-  const lacks = [
-    ...(behaviour.countsServers ? [] : ['never asks how many servers of a pool are up']),
-    ...(behaviour.remotes.length > 0 ? [] : ["selects no other site's pool by the presence of that site's cookie"]),
-  ];
-  if (lacks.length > 0) return { lacks: lacks.join(' and ') };
+  const lacks = whatLacks(behaviour);
+  if (lacks !== null) return { lacks };
 
   const pools = sortOut(script, behaviour, 'pool');
   const cookies = sortOut(script, behaviour, 'cookie');
@@ -69,17 +70,23 @@ export function findOriginalSettings(script: LuaScript): OriginalSettings | Othe
   const statusUri = status === null ? null : { value: status.path, line: lineOf(script, status.text) ?? 0 };
   const at = (value: string): Found => ({ value, line: lineOf(script, value) ?? used.get(value) ?? 0 });
   const used = new Map([...behaviour.pools, ...behaviour.cookiesAsked]);
-  const paired = behaviour.remotes.map(({ pool, cookie }) => ({ pool: at(pool), cookie: at(cookie) }));
+  const paired = behaviour.remotes.map(({ pool, cookie, also }) => ({
+    pool: at(pool),
+    cookie: at(cookie),
+    also: also.map(at),
+  }));
   return {
     statusUri,
-    local: { pool: pools.local, cookie: cookies.local },
+    local: { pool: pools.local, cookie: cookies.local, also: [] },
     remotes: [
       ...paired,
       ...Array.from({ length: Math.max(pools.remote.length, cookies.remote.length) }, (_, index) => ({
         pool: pools.remote[index] ?? null,
         cookie: cookies.remote[index] ?? null,
+        also: [],
       })),
     ],
+    isLocalFirst: behaviour.isLocalFirst,
     remarks: [
       ...(statusUri === null
         ? [{ line: null, text: "no path is answered from the local pool's server count, so status_uri is left open" }]
@@ -95,6 +102,26 @@ export function findOriginalSettings(script: LuaScript): OriginalSettings | Othe
   };
 }
 
+/** What keeps a script from being one of the original rules, after "it"; null where nothing does. */
+function whatLacks(behaviour: Behaviour): string | null {
+  const { countsServers, remotes, applicationCookies } = behaviour;
+  const ofApplications =
+    applicationCookies.length === 0
+      ? ''
+      : ` (${applicationCookies.join(', ')}: an application's own, set at every site)`;
+  const lacks = [
+    ...(countsServers ? [] : ['never asks how many servers of a pool are up']),
+    ...(remotes.length > 0
+      ? []
+      : [`selects no other site's pool by the presence of that site's cookie${ofApplications}`]),
+  ];
+  if (lacks.length > 0) return lacks.join(' and ');
+  if (behaviour.isByChance) return 'leaves the choice of a pool to chance or the clock';
+  return behaviour.failsOver
+    ? null
+    : "never sends a client without a cookie to another site's pool because the local pool is down";
+}
+
 interface Sorted {
   readonly local: Found | null;
   /** Those that no cookie, or no pool, was found for. */
@@ -106,7 +133,9 @@ interface Sorted {
 function sortOut(script: LuaScript, behaviour: Behaviour, what: 'pool' | 'cookie'): Sorted {
   const known = what === 'pool' ? behaviour.localPool : behaviour.localCookie;
   const used = what === 'pool' ? behaviour.pools : behaviour.cookiesAsked;
-  const paired = new Set(behaviour.remotes.map((remote) => remote[what]));
+  const paired = new Set(
+    behaviour.remotes.flatMap(({ pool, cookie, also }) => (what === 'pool' ? [pool] : [cookie, ...also])),
+  );
   const at = (value: string): Found => ({ value, line: lineOf(script, value) ?? used.get(value) ?? 0 });
   const open = [...used.keys()].filter((value) => value !== known && !paired.has(value));
   const bySide = (side: Side | null) => open.filter((value) => sideOf(script, value) === side);

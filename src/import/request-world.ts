@@ -17,6 +17,10 @@ export interface Run {
   readonly cookiesAsked: ReadonlyMap<string, number>;
   readonly poolsCounted: ReadonlyMap<string, number>;
   readonly poolsSelected: ReadonlyMap<string, number>;
+  /** Of those selected the one that counts: the last; null without one. */
+  readonly pool: string | null;
+  /** A pool's name was drawn by chance or the clock. */
+  readonly isDrawn: boolean;
   /** Of the first answer that the script gave itself; null without one. */
   readonly status: number | null;
   /** Every call of Avi's API, to tell whether two runs did the same. */
@@ -48,6 +52,8 @@ const BY_VALUE = /^avi\.(vs\.(persist|table_\w+)|pool\.select|crypto\.\w+|utils\
 export class Simulator {
   readonly #chunk: Chunk;
   readonly #choices = new Map<Expression, number>();
+  /** Which of the choices are left to chance or the clock. */
+  readonly #chances = new Set<number>();
   readonly #runs = new Map<string, Run | null>();
   #stepsLeft = 10_000_000;
 
@@ -67,6 +73,16 @@ export class Simulator {
     return this.#choices.size > 2 ? [0, ALL_TRUE] : this.variants;
   }
 
+  /** Pairs of variants that differ in one condition only, which is left to chance or the clock. */
+  get chances(): readonly (readonly [number, number])[] {
+    return [...this.#chances].flatMap((index) =>
+      this.variants.flatMap((variant): [number, number][] => {
+        const other = variant | (1 << index);
+        return index >= MAX_FORKS || other === variant ? [] : [[variant, other]];
+      }),
+    );
+  }
+
   /** Whether the limit of steps was reached, so that worlds were left out. */
   get isExhausted(): boolean {
     return this.#stepsLeft <= 0;
@@ -83,9 +99,10 @@ export class Simulator {
   }
 
   #follow(world: World, variant: number): Run | null {
-    const host = new RecordingHost(world, (condition) => {
+    const host = new RecordingHost(world, (condition, isByChance) => {
       const index = this.#choices.get(condition) ?? this.#choices.size;
       this.#choices.set(condition, index);
+      if (isByChance) this.#chances.add(index);
       return variant === ALL_TRUE || (index < MAX_FORKS && ((variant >> index) & 1) === 1);
     });
     const limit = Math.min(this.#stepsLeft, 20_000);
@@ -103,7 +120,7 @@ export class Simulator {
 }
 
 class RecordingHost implements Host {
-  readonly choose: (condition: Expression) => boolean;
+  readonly choose: Host['choose'];
   readonly #world: World;
   readonly #path: string;
   readonly #cookiesAsked = new Map<string, number>();
@@ -113,10 +130,12 @@ class RecordingHost implements Host {
   readonly #valuesCompared = new Map<string, number>();
   readonly #valuesUsed = new Set<string>();
   readonly #trace: string[] = [];
+  #pool: string | null = null;
+  #isDrawn = false;
   #status: number | null = null;
   #listsCookies = false;
 
-  constructor(world: World, choose: (condition: Expression) => boolean) {
+  constructor(world: World, choose: Host['choose']) {
     this.#world = world;
     this.#path = world.path ?? ORDINARY_PATH;
     this.choose = choose;
@@ -127,6 +146,8 @@ class RecordingHost implements Host {
       cookiesAsked: this.#cookiesAsked,
       poolsCounted: this.#poolsCounted,
       poolsSelected: this.#poolsSelected,
+      pool: this.#pool,
+      isDrawn: this.#isDrawn,
       status: this.#status,
       trace: this.#trace.join('\n'),
       listsCookies: this.#listsCookies,
@@ -172,7 +193,10 @@ class RecordingHost implements Host {
       default:
         this.#trace.push(`${line} ${name} ${args.map(printed).join(' ')}`);
         // A server of a pool is not the pool: the original rules leave the choice of the server to the pool.
-        if (name === 'avi.pool.select' && args.length === 1) this.#note(this.#poolsSelected, { name, line }, first);
+        if (name === 'avi.pool.select' && args.length === 1) {
+          this.#isDrawn ||= first instanceof Unknown && first.isFromChance;
+          this.#pool = this.#note(this.#poolsSelected, { name, line }, first);
+        }
         if (name === 'avi.http.response' && typeof first === 'number') this.#status ??= first;
         return undefined;
     }

@@ -1,9 +1,10 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import type { ListenTlsConfig } from '../config/config.ts';
 import { printable } from '../config/config-error.ts';
+import { formatBytes } from '../config/format-bytes.ts';
 import type { ListenerKey } from '../config/listener-safety.ts';
+import { readAtMost } from '../config/read-at-most.ts';
 import { whyUnreadable } from '../config/unreadable.ts';
 
 /** A certificate or key that can't be used; the message says which file of which key of the config, why, and the fix. */
@@ -40,6 +41,9 @@ interface Source {
   readonly file: string;
   readonly key: string;
 }
+
+/** The CAs of a whole system are a fifth of it. */
+export const MAX_CERTIFICATE_BYTES = 1024 * 1024;
 
 /** Reads and checks the files of a listener's TLS. @throws CertificateError for the first that can't be used */
 export async function readCertificates(listener: ListenerKey, tls: ListenTlsConfig): Promise<Certificates> {
@@ -85,11 +89,11 @@ function refusal({ file, key }: Source, why: string, cause?: unknown): Certifica
 }
 
 async function read(source: Source): Promise<string> {
-  try {
-    return await readFile(source.file, 'utf8');
-  } catch (error) {
+  const { bytes, size } = await readAtMost(source.file, MAX_CERTIFICATE_BYTES).catch((error: unknown) => {
     throw refusal(source, whyUnreadable(error, { directory: 'name the file in it' }), error);
-  }
+  });
+  if (size !== bytes.length) throw refusal(source, `is too large: at most ${formatBytes(MAX_CERTIFICATE_BYTES)}`);
+  return bytes.toString();
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----/gs;

@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readAtMost } from '../config/read-at-most.ts';
+import { MAX_CERTIFICATE_BYTES } from './certificates.ts';
 
 /** The extension keyUsage in DER: its object identifier 2.5.29.15 (RFC 5280, 4.2.1.3). */
 const KEY_USAGE = Buffer.from([0x06, 0x03, 0x55, 0x1d, 0x0f]);
@@ -26,7 +27,7 @@ export function whyKeyUsageIsRefused(certificate: X509Certificate): string | nul
 /** The same of the first certificate in a PEM file; null also where it can't be read here. */
 export async function whyFileIsRefused(file: string): Promise<string | null> {
   try {
-    return whyKeyUsageIsRefused(new X509Certificate(await readFile(file)));
+    return whyKeyUsageIsRefused(new X509Certificate((await readAtMost(file, MAX_CERTIFICATE_BYTES)).bytes));
   } catch {
     return null;
   }

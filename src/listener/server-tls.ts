@@ -22,8 +22,11 @@ export interface ServerTls {
   readonly options: TlsOptions;
   /** Gives a server that was made with {@link options} new certificates when there are, and logs whom it turns away. */
   attach(server: Server): void;
-  /** Reads the files again. Never throws: what is wrong with them is logged, and the old certificates stay. */
-  reload(): Promise<void>;
+  /**
+   * Reads the files again. Never throws: what is wrong with them is logged, and the old certificates stay.
+   * @returns what is wrong with them; null where they are in force
+   */
+  reload(): Promise<string | null>;
   close(): void;
 }
 
@@ -48,25 +51,28 @@ export async function startServerTls({ listener, files, changes, logger }: Serve
   }));
   let isClosed = false;
   /** One after the other: what was read last is in force. */
-  let reloads = Promise.resolve();
+  let reloads: Promise<string | null> = Promise.resolve(null);
 
-  async function reloadOnce(): Promise<void> {
-    if (isClosed) return;
+  async function reloadOnce(): Promise<string | null> {
+    if (isClosed) return null;
     try {
       const next = await readCertificates(listener, files);
-      if (isClosed || isSame(next, current)) return;
+      if (isClosed || isSame(next, current)) return null;
       current = next;
       for (const server of servers) server.setSecureContext(secureContext(current));
       const { validTo } = current.validity.cert_file;
       changes.info(`${listener}_tls: new certificates, valid until ${validTo.toISOString()}`);
       for (const { file, watch } of expiries) watch.renewed(current.validity[file]);
+      return null;
     } catch (error) {
       const why = error instanceof CertificateError ? error.message : `${listener}_tls: ${String(error)}`;
-      if (!isClosed) changes.error(`${why}; the old certificates stay`);
+      const message = `${why}; the old certificates stay`;
+      if (!isClosed) changes.error(message);
+      return message;
     }
   }
 
-  function reload(): Promise<void> {
+  function reload(): Promise<string | null> {
     reloads = reloads.then(reloadOnce);
     return reloads;
   }

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import type { ChangeLog } from '../log/changes.ts';
 import type { DecisionRates, RateSample } from './decision-rates.ts';
 import type { SiteStateReport } from './state.ts';
@@ -18,6 +19,20 @@ export interface EventStreamsOptions {
   readonly changes: ChangeLog;
 }
 
+type Decisions = SiteStateReport['decisions'];
+type Application = SiteStateReport['applications'][number];
+type Sessions = Application['sessions'];
+type CountedOf = Pick<Application, 'decisions' | 'sessions'>;
+type Counted = Pick<SiteStateReport, 'health_age_ms' | 'decisions' | 'duplicate_cookies' | 'other_hosts'>;
+
+/** What one more second brought. */
+export interface TickReport extends RateSample, Counted {
+  /** By application: the decisions whose total or rate is another than in the tick before. */
+  readonly applications: Readonly<Record<string, Partial<Decisions>>>;
+  /** The same of what became of its sessions. */
+  readonly sessions: Readonly<Record<string, Partial<Sessions>>>;
+}
+
 interface Reader {
   readonly response: ServerResponse;
   /** Since when it takes nothing; null while it does. */
@@ -26,12 +41,15 @@ interface Reader {
 
 /**
  * Server-sent events for the status page. `state` is the site's state, sent at once and whenever it changes; `rates`
- * is the history of decisions a second, sent at once; `tick` is one more second of it and the age of the last poll.
+ * is the history of decisions a second, sent at once; `tick` is one more second of it, the age of the last poll and what
+ * else is counted.
  */
 export class EventStreams {
   readonly #options: EventStreamsOptions;
   readonly #readers = new Set<Reader>();
   #lastState = '';
+  /** By application, as of the last tick. */
+  #last: ReadonlyMap<string, CountedOf> = new Map();
   #changeTimer: NodeJS.Timeout | undefined;
 
   constructor(options: EventStreamsOptions) {
@@ -68,22 +86,36 @@ export class EventStreams {
 
   #tick(sample: RateSample): void {
     if (this.#readers.size === 0) return;
-    this.#sendChanges();
-    const { health_age_ms, decisions } = this.#options.state();
-    this.#send(event('tick', { ...sample, health_age_ms, decisions }));
+    const state = this.#options.state();
+    this.#sendState(state);
+    const { health_age_ms, decisions, duplicate_cookies, other_hosts } = state;
+    const counted: Counted = { health_age_ms, decisions, duplicate_cookies, other_hosts };
+    const tick: TickReport = { ...sample, ...counted, ...this.#others(state) };
+    this.#send(event('tick', tick));
+  }
+
+  #others({ applications }: SiteStateReport): Pick<TickReport, 'applications' | 'sessions'> {
+    const before = this.#last;
+    this.#last = new Map(applications.map((of) => [of.name, of]));
+    const others = <Of extends object>(read: (of: CountedOf) => Of) =>
+      Object.fromEntries(
+        applications.flatMap((of) => {
+          const was = before.get(of.name);
+          const other = otherThan(was === undefined ? {} : read(was), read(of));
+          return Object.keys(other).length > 0 ? [[of.name, other] as const] : [];
+        }),
+      );
+    return { applications: others(({ decisions }) => decisions), sessions: others(({ sessions }) => sessions) };
   }
 
   #sendChanges(): void {
     this.#changeTimer = undefined;
-    if (this.#readers.size === 0) return;
-    const state = this.#options.state();
-    // What is otherwise each time is in the ticks.
-    const comparable = JSON.stringify({
-      ...state,
-      health_age_ms: null,
-      not_ready: state.not_ready !== null,
-      decisions: null,
-    });
+    if (this.#readers.size > 0) this.#sendState(this.#options.state());
+  }
+
+  /** Where something else than what is counted has changed. */
+  #sendState(state: SiteStateReport): void {
+    const comparable = JSON.stringify(withoutCounted(state));
     if (comparable === this.#lastState) return;
     this.#lastState = comparable;
     this.#send(event('state', state));
@@ -105,6 +137,33 @@ export class EventStreams {
       }
     }
   }
+}
+
+/** What is otherwise each second, and so in the ticks or counted down by the reader, is left out. */
+function withoutCounted({ applications, pools, ...state }: SiteStateReport): object {
+  return {
+    ...state,
+    health_age_ms: null,
+    not_ready: state.not_ready !== null,
+    decisions: null,
+    duplicate_cookies: null,
+    other_hosts: null,
+    pools: pools.map((pool) => ({ ...pool, hold_up_left_ms: null })),
+    applications: applications.map((application) => ({
+      ...{ ...application, decisions: null, sessions: null, duplicate_cookies: null, last_own_request: null },
+      // Who drains wants to see it.
+      ...(application.draining ? {} : { own_requests_last_minute: null }),
+    })),
+  };
+}
+
+const NEVER_YET = { total: 0, per_second: 0 };
+
+function otherThan<Of extends object>(before: Partial<Of>, now: Of): Partial<Of> {
+  const others: Partial<Of> = { ...now };
+  for (const kind in now)
+    if (isDeepStrictEqual(now[kind], kind in before ? before[kind] : NEVER_YET)) delete others[kind];
+  return others;
 }
 
 function event(name: string, data: unknown): string {

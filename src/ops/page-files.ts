@@ -8,12 +8,18 @@ export interface PageFile {
 
 const PAGE_DIR = new URL('../../page/', import.meta.url);
 
+const SCRIPTS = [
+  ...['status.js', 'applications.js', 'changes.js', 'counts-table.js', 'decisions.js', 'drain.js', 'elements.js'],
+  ...['graph.js', 'links.js', 'pools.js', 'sessions.js', 'timeline.js', 'words.js'],
+];
+
+const ICONS = ['icon.svg', 'icon-warn.svg', 'icon-down.svg'];
+
 const FILES = [
   ['/', 'index.html', 'text/html; charset=utf-8'],
   ['/status.css', 'status.css', 'text/css; charset=utf-8'],
-  ['/status.js', 'status.js', 'text/javascript; charset=utf-8'],
-  ['/graph.js', 'graph.js', 'text/javascript; charset=utf-8'],
-  ['/icon.svg', 'icon.svg', 'image/svg+xml'],
+  ...SCRIPTS.map((name) => [`/${name}`, name, 'text/javascript; charset=utf-8'] as const),
+  ...ICONS.map((name) => [`/${name}`, name, 'image/svg+xml'] as const),
 ] as const;
 
 /** The status page by path, read once: a page and its script are then of one version. */

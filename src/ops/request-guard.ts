@@ -5,6 +5,7 @@ import { isIpAddress } from '../config/address.ts';
 export type Reach = 'loopback' | 'network' | 'tls';
 
 const FOREIGN = 'a request of another web site is refused';
+const NOT_OF_THE_PAGE = `${FOREIGN}: a browser sends Sec-Fetch-Site: same-origin with what this page asks`;
 
 /** What `Sec-Fetch-Site` says of a request that no other web site has made: the page's own, and an address typed in. */
 const OWN_SITES = [undefined, 'same-origin', 'none'];
@@ -14,11 +15,13 @@ const OWN_SITES = [undefined, 'same-origin', 'none'];
  * one that is fine. Such a page can send to loopback, and can have its own name lead there (DNS rebinding), which
  * makes what it sends look like its own; so only addresses and localhost count as names of a loopback listener. Over TLS
  * a browser has found the name in the certificate. Of what comes from another web site only a link that is followed is
- * fine; a form that is sent is not.
+ * fine; a form that is sent is not. What changes something comes from no browser at all, or from the status page.
  */
 export function whyRefused(request: IncomingMessage, reach: Reach): string | null {
   const { host, origin, referer } = request.headers;
   const isReading = request.method === 'GET' || request.method === 'HEAD';
+  // Of which Node gives the first.
+  if ((request.headersDistinct.host?.length ?? 0) > 1) return 'a request has one Host header';
   if (reach === 'loopback' && (host !== undefined || !isReading)) {
     const name = nameOf(host ?? '');
     if (!isSafeName(name)) {
@@ -30,8 +33,16 @@ export function whyRefused(request: IncomingMessage, reach: Reach): string | nul
   // Said where there is no Origin, by browsers that do not send Sec-Fetch-Site.
   if (!isReading && referer !== undefined && !isOwn(originOf(referer))) return FOREIGN;
   const from = request.headers['sec-fetch-site'];
-  if (OWN_SITES.some((own) => own === from) || (isReading && isLink(request))) return null;
+  if (!isReading) return isOfBrowser(request) && from !== 'same-origin' ? NOT_OF_THE_PAGE : null;
+  if (OWN_SITES.some((own) => own === from) || isLink(request)) return null;
   return FOREIGN;
+}
+
+/** Node's own fetch says `Sec-Fetch-Mode: cors` and no more; what a browser sends in that mode has an Origin, which is looked at. */
+function isOfBrowser({ headers }: IncomingMessage): boolean {
+  return Object.entries(headers).some(
+    ([name, value]) => name.startsWith('sec-fetch-') && !(name === 'sec-fetch-mode' && value === 'cors'),
+  );
 }
 
 function isOwnOrigin(origin: string, host: string | undefined, reach: Reach): boolean {

@@ -1,19 +1,17 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import type { Socket } from 'node:net';
+import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { type Address, isLoopback } from '../config/address.ts';
-import type { SocketConfig } from '../config/config.ts';
-import { Connections } from '../listener/connections.ts';
-import { listen } from '../listener/listen.ts';
+import type { Address } from '../config/address.ts';
+import { type Config, namesOf, type SocketConfig } from '../config/config.ts';
+import type { Drain } from '../envoy-runtime/drain.ts';
+import type { Hold } from '../envoy-runtime/hold.ts';
 import type { ServerTls } from '../listener/server-tls.ts';
-import { createLogLimit } from '../log/log-limit.ts';
-import { type Drain, parseDrainMs } from './drain.ts';
 import { type EventStreams, MAX_EVENT_STREAMS } from './event-streams.ts';
+import { type Question, send, sendText, startHttpListener } from './http-listener.ts';
 import type { Metrics } from './metrics-text.ts';
+import { answerMonitoring } from './monitoring-routes.ts';
+import { giveOrder, readApplications } from './order-routes.ts';
 import { readPageFiles } from './page-files.ts';
-import { type Reach, whyRefused } from './request-guard.ts';
-import { type Answer, RequestQueue } from './request-queue.ts';
+import type { PoolHistory } from './pool-history.ts';
 import type { SiteStateReport } from './state.ts';
 
 export interface OpsServerOptions {
@@ -21,8 +19,16 @@ export interface OpsServerOptions {
   readonly socket: SocketConfig;
   /** Null: without TLS, and so without authentication. */
   readonly tls: ServerTls | null;
+  /** The one in force. */
+  readonly config: () => Config;
   readonly drain: Drain;
+  readonly hold: Hold;
+  /** Reads the config file again, as SIGHUP does, and tells what became of it. */
+  readonly reload: () => Promise<{ readonly isAccepted: boolean; readonly lines: readonly string[] }>;
+  /** Resolves when Envoy has an order that began or ended, or lets it wait. */
+  readonly share: () => Promise<void>;
   readonly state: () => SiteStateReport;
+  readonly poolHistory: PoolHistory;
   readonly metrics: Metrics;
   readonly events: EventStreams;
   readonly logger: Logger;
@@ -32,125 +38,61 @@ export interface OpsServer {
   close(): Promise<void>;
 }
 
-/** Every event stream, and for each a scraper, a probe and an operator. */
-const MAX_CONNECTIONS = 128;
-
-/** Nothing from elsewhere, nothing inline, no frame around it, and no HTML made of text by a script. */
-const PAGE_POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self'",
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-  "require-trusted-types-for 'script'",
-].join('; ');
-
-const SECURITY_HEADERS = {
-  'content-security-policy': PAGE_POLICY,
-  'x-content-type-options': 'nosniff',
-  'cross-origin-resource-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
-};
-
-const ROUTES = 'GET /, /metrics, /livez, /readyz, /api/state and /events, POST /drain?for=30m and /undrain';
+const ROUTES =
+  'GET /, /metrics, /livez, /readyz, /api/state, /api/history?application=shop and /events, POST /drain?for=30m&application=shop&evict&reason=TEXT&force, /undrain, /hold?site=west&reason=TEXT&for=2h&application=shop&force, /release?site=west and /reload';
 
 /**
- * The operator's listener: the status page, metrics, probes, the state as JSON and as events, drain and undrain. Without
+ * The operator's listener: the status page, metrics, probes, the state as JSON and as events, drains and holds. Without
  * TLS it has no authentication, so it belongs on loopback or a Unix socket.
  * @throws ListenError when the address cannot be had
  */
 export async function startOpsServer(options: OpsServerOptions): Promise<OpsServer> {
   const { listen: address, socket, tls, logger, events } = options;
-  const answer = createAnswer(options);
-  const queue = new RequestQueue(async (request, response) => {
-    request.resume();
-    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    try {
-      await answer(request, response);
-    } catch (error) {
-      logger.error({ err: error }, `the ops listener could not answer ${request.method} ${request.url}`);
-      response.destroy();
-    }
+  const listener = await startHttpListener({
+    ...{ key: 'ops_listen', address, socket, tls, logger },
+    answer: createAnswer(options),
   });
-  const connections = new Connections(MAX_CONNECTIONS, warnCrowded(logger));
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-    connections.preferToKeep(request.socket);
-    queue.add(request, response);
-  };
-  const server = tls === null ? createServer(onRequest) : createOverTls(tls, onRequest);
-  server.on('connection', (connection: Socket) => connections.add(connection));
-  await listen(server, { key: 'ops_listen', address, socket });
   return {
     async close() {
       events.close();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        // Node's closeAllConnections() would leave those in the middle of a handshake.
-        connections.endAll();
-      });
+      await listener.close();
     },
   };
 }
 
-function createOverTls(tls: ServerTls, onRequest: (request: IncomingMessage, response: ServerResponse) => void) {
-  const server = createTlsServer(tls.options, onRequest);
-  tls.attach(server);
-  return server;
-}
-
-function warnCrowded(logger: Logger): () => void {
-  const mayLog = createLogLimit({
-    lines: 1,
-    perMs: 60_000,
-    onLeftOut: (count) => logger.warn({ leftOut: count }, `${count} more connections of the ops listener were closed`),
-  });
-  return () => {
-    if (mayLog())
-      logger.warn('connection limit of the ops listener reached: one was closed; check what connects to it');
-  };
-}
-
-function createAnswer(options: OpsServerOptions): Answer {
-  const { drain, state, metrics, events } = options;
+function createAnswer(options: OpsServerOptions) {
+  const { config, share, reload, state, poolHistory, events } = options;
   const pageFiles = readPageFiles();
-  const reach = reachOf(options);
 
-  return async function answer(request, response) {
-    const url = parseUrl(request.url ?? '/');
-    if (url === null) return sendText(response, 400, 'not a path');
-    const refusal = whyRefused(request, reach);
-    if (refusal !== null) return sendText(response, 403, refusal);
-    // HEAD is GET without the body, which Node leaves out.
-    const route = `${request.method === 'HEAD' ? 'GET' : request.method} ${url.pathname}`;
+  return async function answer(question: Question): Promise<void> {
+    const { route, query, request, response } = question;
+    if (await answerMonitoring(options, question)) return;
+    const order = giveOrder(options, question);
+    if (order !== null) {
+      if (order.status !== 200) return sendText(response, order.status, order.why);
+      // Envoy goes by it as well: the next request is to see the order.
+      await share();
+      return sendJson(response, state());
+    }
     switch (route) {
       case 'GET /api/state':
-        return sendState(response, state());
+        return sendJson(response, state());
+      case 'GET /api/history': {
+        const names = readApplications(query, namesOf(config()));
+        if (names instanceof Error) return sendText(response, 400, names.message);
+        return sendJson(response, { pools: poolHistory.report(names) });
+      }
       case 'GET /events':
         if (request.method === 'HEAD') return sendText(response, 405, 'only GET');
         if (events.isFull) return sendText(response, 503, `${MAX_EVENT_STREAMS} others are reading events: try again`);
         return events.open(response);
-      case 'GET /metrics':
-        return send(response, 200, metrics.contentType, await metrics.text());
-      case 'GET /livez':
-        return sendText(response, 200, 'ok');
-      case 'GET /readyz': {
-        const why = state().not_ready;
-        return sendText(response, why === null ? 200 : 503, why ?? 'ready');
+      case 'POST /reload': {
+        // It takes as long as Envoy does, and others must be answered meanwhile.
+        void reload().then(({ isAccepted, lines }) => sendText(response, isAccepted ? 200 : 422, lines.join('\n')));
+        return;
       }
-      case 'POST /drain': {
-        const forMs = readDuration(url.searchParams.get('for'));
-        if (forMs instanceof Error) return sendText(response, 400, forMs.message);
-        drain.start(forMs);
-        return sendState(response, state());
-      }
-      case 'POST /undrain':
-        drain.end('undrain was asked for');
-        return sendState(response, state());
       default: {
-        const file = route.startsWith('GET ') ? pageFiles.get(url.pathname) : undefined;
+        const file = pageFiles.get(route.replace(/^GET /, ''));
         if (file !== undefined) return send(response, 200, file.type, file.body);
         return sendText(response, 404, `no ${route} here: ${ROUTES}`);
       }
@@ -158,37 +100,6 @@ function createAnswer(options: OpsServerOptions): Answer {
   };
 }
 
-function parseUrl(path: string): URL | null {
-  try {
-    return new URL(path, 'http://ops');
-  } catch {
-    return null;
-  }
-}
-
-function readDuration(text: string | null): number | null | Error {
-  if (text === null) return null;
-  try {
-    return parseDrainMs(text);
-  } catch (error) {
-    return new Error(`for=${text}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
-function sendState(response: ServerResponse, state: SiteStateReport): void {
-  send(response, 200, 'application/json', `${JSON.stringify(state)}\n`);
-}
-
-function sendText(response: ServerResponse, status: number, text: string): void {
-  send(response, status, 'text/plain; charset=utf-8', `${text}\n`);
-}
-
-function send(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
-  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
-}
-
-function reachOf({ listen: address, tls }: OpsServerOptions): Reach {
-  if (tls !== null) return 'tls';
-  // A Unix socket is reached by no browser, and whatever its client calls it is right.
-  return address.kind === 'tcp' && isLoopback(address.host) ? 'loopback' : 'network';
+function sendJson(response: ServerResponse, report: SiteStateReport | { readonly pools: object }): void {
+  send(response, 200, 'application/json', `${JSON.stringify(report)}\n`);
 }

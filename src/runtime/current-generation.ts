@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
 import type { HealthWatcher } from '../health/watcher.ts';
-import { createGeneration, type Generation, type SharedServices } from './generation.ts';
+import { createGeneration, type Generation, type SharedServices, sitesOfEach } from './generation.ts';
 
 /** The config in force, with all that runs by it. Its only owner: everything else asks for it each time. */
 export class CurrentGeneration {
@@ -28,15 +28,18 @@ export class CurrentGeneration {
       this.#successor = after.health;
       const firstPoll = after.health.start();
       // Health that is known all the time is worth more than a reload at once.
-      if (!after.health.current().known) await firstPoll;
+      if (!after.health.isKnown) await firstPoll;
       this.#successor = null;
     }
     // Closed meanwhile, which has closed the successor.
     if (this.#isClosed) return;
     this.#generation = after;
     if (after.health !== before.health) await before.health.close();
-    if (after.fastPath !== before.fastPath) await before.fastPath.close();
-    await after.fastPath.update();
+    if (after.envoyRuntime === before.envoyRuntime) after.siteKeys.follow(sitesOfEach(next));
+    else await closeRuntime(before);
+    this.#services.drain.follow();
+    this.#services.hold.follow();
+    await after.envoyRuntime.reread();
   }
 
   /** No replacement takes effect any more. */
@@ -45,9 +48,19 @@ export class CurrentGeneration {
     await this.#successor?.close();
   }
 
+  /** Takes the keys of Envoy's runtime away that need somebody to watch over them. */
+  async closeRuntime(): Promise<void> {
+    await closeRuntime(this.#generation);
+  }
+
   /** Stops polling. */
   async close(): Promise<void> {
     await this.stopReplacing();
     await this.#generation.health.close();
   }
+}
+
+async function closeRuntime({ siteKeys, envoyRuntime }: Generation): Promise<void> {
+  siteKeys.stop();
+  await envoyRuntime.close();
 }

@@ -1,14 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
-import { access, constants, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { DEFAULT_ENVOY_VERSION, fetchEnvoy } from '../../lab/envoy-binary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { isOnPath } from '../support/on-path.ts';
 
 const run = promisify(execFile);
 
-const NODE_IMAGE = 'node:24-bookworm-slim';
+const NODE_IMAGE = 'node:24.21.0-bookworm-slim';
 const ENVOY_IMAGE = 'envoyproxy/envoy:v1.40.0';
 
 export const ROOT = new URL('../../', import.meta.url).pathname;
@@ -128,15 +129,4 @@ async function succeeds(program: string, args: readonly string[], env: NodeJS.Pr
     () => true,
     () => false,
   );
-}
-
-async function isOnPath(program: string): Promise<boolean> {
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
-    const found = await access(join(directory, program), constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (found) return true;
-  }
-  return false;
 }

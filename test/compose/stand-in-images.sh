@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Stand-ins for the two base images of docker-compose.yml and the Dockerfile, under the same names, for where no image
 # registry can be reached: Debian from debootstrap, with Node and npm from the npm registry, or with an Envoy binary.
-# Usage, as root: stand-in-images.sh NODE_IMAGE ENVOY_IMAGE ENVOY_BINARY
+# Usage, as root: stand-in-images.sh NODE_IMAGE ENVOY_IMAGE ENVOY_BINARY [docker|podman]
 set -euo pipefail
-node_image=$1 envoy_image=$2 envoy_binary=$3
+node_image=$1 envoy_image=$2 envoy_binary=$3 engine=${4:-docker}
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -17,18 +18,19 @@ rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 
 # image NAME CHANGE...: what is in $root now, as an image.
 image() {
-  local name=$1 changes=(--change 'LABEL site-persistence.stand-in=true')
+  # Podman gives an image without one no PATH.
+  local name=$1 changes=(--change 'LABEL site-persistence.stand-in=true' --change "ENV PATH=$path")
   shift
   for change in "$@"; do changes+=(--change "$change"); done
-  tar -C "$root" --one-file-system -c . | docker import "${changes[@]}" - "$name" >/dev/null
+  tar -C "$root" --one-file-system -c . | "$engine" import "${changes[@]}" - "$name" >/dev/null
 }
 
 install -m 755 "$envoy_binary" "$root/usr/local/bin/envoy"
 image "$envoy_image" 'CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]'
 rm "$root/usr/local/bin/envoy"
 
-major=${node_image#*:} major=${major%%-*}
-npm install --silent --no-audit --no-fund --prefix "$work/node" "node@$major" npm@11
+version=${node_image#*:} version=${version%%-*}
+npm install --silent --no-audit --no-fund --prefix "$work/node" "node@$version" npm@11
 cp -L "$work/node/node_modules/node/bin/node" "$root/usr/local/bin/node"
 mkdir -p "$root/usr/local/lib/node_modules"
 cp -r "$work/node/node_modules/npm" "$root/usr/local/lib/node_modules/npm"

@@ -33,7 +33,7 @@ test('every package that runs in production may be used by anybody', async () =>
   expect(packages.filter(({ license = 'none' }) => !LICENCES.includes(license))).toEqual([]);
 });
 
-// Made anew by: npx vitest run --project unit test/contract/dependencies.test.ts -u
+// Made anew by: npx vitest run --project contract test/contract/dependencies.test.ts -u
 test('docs/licences.md lists each of them', async () => {
   const rows = (await productionPackages()).map(
     ({ name, version, license }) => `| ${name} | ${version} | ${license} |`,

@@ -1,12 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { EXIT_OK, runCli } from '../../src/cli/run.ts';
 import { ConfigError } from '../../src/config/config-error.ts';
 import { parseConfig } from '../../src/config/load.ts';
+import { commands, flagsIn, help } from './help.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -27,7 +26,12 @@ function read(page: string): string {
 describe('docs/configuration.md', () => {
   test('has every key of the config file in its table, each once, and no other', () => {
     const keys = tableRows(section(read(CONFIGURATION), 'Every key')).flatMap(([key = '']) => codeIn(key));
-    expect(keys.toSorted()).toEqual(allKeys([]).toSorted());
+    const all = allKeys([]);
+    // What an application shares with a file that has one only stands there once.
+    const once = all.filter(
+      (key) => !key.startsWith('applications[].') || !all.includes(key.slice('applications[].'.length)),
+    );
+    expect(keys.toSorted()).toEqual(once.toSorted());
   });
 
   test.each(['README.md', CONFIGURATION])(
@@ -39,15 +43,69 @@ describe('docs/configuration.md', () => {
   );
 });
 
+/** Of several runs the one that counts. */
+const instructions = z.object({ instructions: z.array(z.number()) }).transform((of) => Math.min(...of.instructions));
+
 describe('README.md', () => {
   test('is read in five minutes: it has at most 200 lines', () => {
     expect(read('README.md').trimEnd().split('\n').length).toBeLessThanOrEqual(200);
+  });
+
+  test('has the figures of the benchmark with the access log on', () => {
+    const measured = z
+      .object({
+        comparison: z.object({
+          contestants: z.array(
+            z.object({
+              name: z.string(),
+              loads: z.array(
+                z.object({
+                  connections: z.number(),
+                  best: z.object({ requestsPerSecond: z.number(), p99Us: z.number(), sidecarRssMb: z.number() }),
+                }),
+              ),
+            }),
+          ),
+        }),
+      })
+      .parse(JSON.parse(read('bench/results-with-access-log.json')));
+    const best = (name: string) => {
+      const { loads } = measured.comparison.contestants.find((each) => each.name === name) ?? { loads: [] };
+      const found = loads.find(({ connections }) => connections === 32)?.best;
+      if (found === undefined) throw new Error(`${name} was not measured`);
+      return found;
+    };
+    const plain = best('plain').requestsPerSecond;
+    const rows = ['plain', 'fast', 'asked', 'go'].map((name) => {
+      const { requestsPerSecond, p99Us, sidecarRssMb } = best(name);
+      return [
+        Math.round(requestsPerSecond).toLocaleString('en-US'),
+        (requestsPerSecond / plain).toFixed(2),
+        (p99Us / 1_000).toFixed(2),
+        name === 'plain' ? '' : sidecarRssMb.toFixed(0),
+      ];
+    });
+    expect(tableRows(section(read('README.md'), 'What it costs')).map(([, ...figures]) => figures)).toEqual(rows);
   });
 
   test('links to every page of docs', () => {
     const linked = new Set(linksIn(read('README.md')).map((link) => link.replace(/#.*/, '')));
     expect(PAGES.filter((page) => page.startsWith('docs/') && !linked.has(page))).toEqual([]);
   });
+});
+
+test('docs/performance.md has the figures of bench/results-instructions.json', () => {
+  const { cases } = z
+    .object({
+      cases: z.array(z.object({ label: z.string(), measured: instructions, baseline: instructions.nullable() })),
+    })
+    .parse(JSON.parse(read('bench/results-instructions.json')));
+  const count = (value: number) => Math.round(value).toLocaleString('en-US');
+  const rows = cases.map(({ label, measured, baseline }) => [
+    ...[label, count(measured), baseline === null ? '' : count(baseline)],
+    baseline === null ? '' : (measured / baseline).toFixed(3),
+  ]);
+  expect(tableRows(section(read('docs/performance.md'), 'Instructions')).slice(0, rows.length)).toEqual(rows);
 });
 
 test.each(PAGES)('each relative link in %s leads to a file, and each anchor to a heading', (page) => {
@@ -75,34 +133,17 @@ test("docs/operations.md's table has every command and flag that --help has, and
   const documented = tableRows(section(read(OPERATIONS), 'Commands'))
     .filter(([command = '']) => command.startsWith('`'))
     .map(([command = '', flags = '']) => [codeIn(command).join(), codeIn(flags).toSorted()]);
-  const commands = [...(await help()).matchAll(/^ {2}([a-z]+) (?:\[options\]|<)/gm)]
-    .map(([, command = '']) => command)
-    .filter((command) => command !== 'help');
-  const known = commands.map(async (command) => [command, flagsIn(await help(command))]);
+  const known = (await commands()).map(async (command) => [command, ownFlags(await help(command))]);
   expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(await Promise.all(known)));
 });
 
 /** What every command has, which the table leaves to a sentence. */
 const COMMON_FLAGS = ['--config', '--help'];
 
-function flagsIn(text: string): string[] {
-  return [...text.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)]
-    .map(([, flag = '']) => flag)
+function ownFlags(text: string): string[] {
+  return flagsIn(text)
     .filter((flag) => !COMMON_FLAGS.includes(flag))
     .toSorted();
-}
-
-async function help(...command: string[]): Promise<string> {
-  const stdout = new PassThrough();
-  const exitCode = await runCli([...command, '--help'], {
-    stdout,
-    stderr: new PassThrough(),
-    env: {},
-    signal: new AbortController().signal,
-    hangups: new EventTarget(),
-  });
-  expect(exitCode).toBe(EXIT_OK);
-  return String(stdout.read());
 }
 
 /** A step into the config file; a number is one into a list. */

@@ -3,10 +3,15 @@ import { createServer } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { Client, serverOf } from '../support/client.ts';
+import { Load } from '../support/load.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 const EAST = 'http://localhost:8081';
 const WEST = 'http://localhost:8082';
+
+function nameOf(edge: string): string {
+  return edge === EAST ? 'east' : 'west';
+}
 
 interface Demo {
   readonly output: () => string;
@@ -55,10 +60,7 @@ function startDemo(): Demo {
 
 /** @param from where in the output to look from, for what was there before does not count */
 async function sees(demo: Demo, pattern: RegExp, from = 0): Promise<void> {
-  await waitUntil(() => pattern.test(demo.output().slice(from)), {
-    what: `the demo to print ${pattern}`,
-    timeoutMs: 30_000,
-  });
+  await waitUntil(() => pattern.test(demo.output().slice(from)), { what: `the demo to print ${pattern}` });
 }
 
 function isRunning(pid: number): boolean {
@@ -75,16 +77,24 @@ test('the demo serves two sites, shows changes as they happen, and leaves nothin
   await sees(demo, /Two sites are running/);
   await sees(demo, /east: pool remote_pool \(west\) is up/);
   await sees(demo, /west: pool remote_pool \(east\) is up/);
-  // Envoy asks a sidecar once that has answered its health check.
-  await sees(demo, /west: GET \/local_pool_status → 200 \(status/);
-
   const client = new Client();
+  // Envoy asks a sidecar once that has answered its health check.
+  for (const edge of [EAST, WEST]) {
+    await waitUntil(
+      async () => {
+        await client.request(`${edge}/local_pool_status`);
+        return new RegExp(`${nameOf(edge)}: default: GET /local_pool_status → 200 \\(status`).test(demo.output());
+      },
+      { what: `the sidecar of ${nameOf(edge)} to decide` },
+    );
+  }
+
   const home = await client.ask(EAST);
   expect(home.site).toBe('east');
   expect(serverOf(await client.ask(WEST))).toBe(serverOf(home));
-  await sees(demo, /west: GET \/ → 200 \(forward, owner east/);
+  await sees(demo, /west: default: GET \/ → 200 \(forward, owner east/);
   const page = await client.request(EAST, { headers: { accept: 'text/html' } });
-  expect(page.body).toContain('Site east');
+  expect(page.body).toMatch(/Application default, site east, server app-[12]/);
   expect(page.body).toContain('KVAAVROI');
 
   const beforeStop = demo.output().length;
@@ -100,12 +110,87 @@ test('the demo serves two sites, shows changes as they happen, and leaves nothin
   await sees(demo, /not understood: nonsense/);
 
   const pids = await demo.childPids();
-  expect(pids.length).toBe(8);
+  expect(pids.length).toBe(12);
   demo.interrupt();
   expect(await demo.exitCode).toBe(0);
   expect(demo.output()).toContain('nothing is left running');
   expect(pids.filter(isRunning), demo.output()).toEqual([]);
   client.close();
+});
+
+test('applications are told apart by their hosts: each has its own servers and cookies, and can stop alone', async () => {
+  const demo = startDemo();
+  await sees(demo, /Two sites are running/);
+  for (const pool of ['shop_west', 'mail_west']) await sees(demo, new RegExp(`east: pool ${pool} \\(west\\) is up`));
+  for (const pool of ['shop_east', 'mail_east']) await sees(demo, new RegExp(`west: pool ${pool} \\(east\\) is up`));
+
+  const [shop, mail] = [new Client(), new Client()];
+  const ask = (client: Client, name: string, edge: string) =>
+    client.ask(edge, { headers: { host: `${name}.localhost:${new URL(edge).port}` } });
+  for (const [name, client] of Object.entries({ shop, mail })) {
+    const cookie = `${name.toUpperCase()}EAST`;
+    expect(await ask(client, name, EAST)).toMatchObject({ application: name, site: 'east', server: `${name}-1` });
+    expect([...client.cookies.keys()]).toEqual([cookie]);
+    expect(await ask(client, name, WEST)).toMatchObject({ application: name, site: 'east', hop: 'west' });
+  }
+  await sees(demo, /west: shop: GET \/ → 200 \((forward, owner east|no decision)/);
+
+  const beforeStop = demo.output().length;
+  demo.type('stop east shop');
+  await sees(demo, /west: pool shop_east \(east\) is down/, beforeStop);
+  expect(await ask(shop, 'shop', WEST)).toMatchObject({ application: 'shop', site: 'west' });
+  expect(await ask(mail, 'mail', WEST)).toMatchObject({ application: 'mail', site: 'east' });
+  shop.close();
+  mail.close();
+});
+
+test('a server more takes new clients, and less again its sessions move: nobody else does, and no request is lost', async () => {
+  const demo = startDemo();
+  await sees(demo, /Two sites are running/);
+  await sees(demo, /east: pool remote_pool \(west\) is up/);
+  await sees(demo, /west: pool remote_pool \(east\) is up/);
+  const load = await Load.start({ homes: [EAST, WEST], edges: [EAST, WEST] });
+  demo.type('add east');
+  await sees(demo, /east: Envoy has taken .*east: app-3 takes requests/s);
+  const client = new Client();
+  await waitUntil(
+    async () => {
+      client.cookies.clear();
+      return (await client.ask(EAST)).server === 'app-3';
+    },
+    { what: 'a new client to land on app-3' },
+  );
+  expect(serverOf(await client.ask(WEST))).toBe('east/app-3');
+
+  demo.type('remove east');
+  await sees(demo, /east: app-3 is out/);
+  expect(serverOf(await client.ask(WEST))).toMatch(/^east\/app-[12]$/);
+  demo.type('remove east');
+  await sees(demo, /east's default has no server that was added/);
+  expect(await load.stop()).toMatchObject({ lost: 0, losses: [], moved: 0 });
+  demo.type('stop east sidecar');
+  await sees(demo, /east sidecar: ended/);
+  demo.type('add east');
+  await sees(demo, /east's sidecar is stopped: type start east sidecar first/);
+  client.close();
+});
+
+test('help says again what can be typed, and where the status pages are; health checks are not printed', async () => {
+  const demo = startDemo();
+  await sees(demo, /Two sites are running/);
+  const from = demo.output().length;
+  demo.type('help');
+  await sees(demo, /help +prints this again/, from);
+  const help = demo.output().slice(from);
+  for (const command of ['stop east', 'start east sidecar', 'stop east shop', 'add east', 'quit'])
+    expect(help).toContain(command);
+  for (const page of ['http://localhost:9003/', 'http://localhost:9013/']) {
+    expect(help).toContain(page);
+    expect((await fetch(page)).status).toBe(200);
+  }
+  await sees(demo, /east: pool mail_west \(west\) is up/);
+  await sees(demo, /west: pool mail_east \(east\) is up/);
+  expect(demo.output()).not.toContain('GET /local_pool_status');
 });
 
 test('a port in use is said by name', async () => {

@@ -1,8 +1,9 @@
 import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { FAST_PATH_KEY } from '../../src/contract.ts';
-import { Client, serverOf } from '../support/client.ts';
+import { DEFAULT_APPLICATION } from '../../src/config/config.ts';
+import { siteKey } from '../../src/contract.ts';
+import { Client } from '../support/client.ts';
 import {
   EAST_COOKIE,
   patchYaml,
@@ -12,25 +13,20 @@ import {
   WEST_COOKIE,
 } from '../support/two-sites.ts';
 
+const FAST_PATH_KEY = siteKey(DEFAULT_APPLICATION, 'east');
+
 let lab: TwoSites;
 let east: SiteLab;
+let west: SiteLab;
 beforeAll(async () => {
   lab = await startTwoSites({ fastPath: true });
-  ({ east } = lab);
+  ({ east, west } = lab);
 });
 afterAll(async () => await lab?.close());
 afterEach(async () => {
   for (const site of lab.sites) if (site.apps.some((app) => app.hasEnded)) await site.startPool();
   await lab.ready();
 });
-
-/** How many of the requests made meanwhile were decided by east's sidecar. */
-async function decisionsDuring(requests: () => Promise<void>): Promise<number> {
-  const count = () => east.stat('http.edge.ext_proc.streams_started');
-  const before = await count();
-  await requests();
-  return (await count()) - before;
-}
 
 /** The status line and headers that raw bytes are answered with. */
 async function send(site: SiteLab, lines: readonly string[]): Promise<string> {
@@ -41,21 +37,6 @@ async function send(site: SiteLab, lines: readonly string[]): Promise<string> {
   for await (const part of socket) text += (part as Buffer).toString('latin1');
   return text;
 }
-
-test('a request that needs no decision does not ask the sidecar, and its client stays at its server', async () => {
-  const client = new Client();
-  const decided = await decisionsDuring(async () => {
-    const first = await client.ask(`${east.url}/path?escaped=%2Flocal_pool_status`);
-    for (let count = 0; count < 10; count++) expect(serverOf(await client.ask(east.url))).toBe(serverOf(first));
-    expect(first).toMatchObject({ site: 'east', hop: null });
-    expect(first.headers).not.toHaveProperty('x-site-pool');
-  });
-  // Another site's health check may fall into this time.
-  expect(decided).toBeLessThan(5);
-  const line = await east.envoy?.waitForLine(/"path":"\/path\?escaped/);
-  expect(JSON.parse(line ?? '{}')).toMatchObject({ route: 'fast_local', decision: 'local', owner: null });
-  client.close();
-});
 
 test.each([
   ['the cookie of another site', ['GET / HTTP/1.1', `Cookie: ${WEST_COOKIE}=x`], /"site":"west"/],
@@ -86,18 +67,11 @@ test('the key goes when the local pool goes: new clients are served by the other
     },
     { what: 'west to serve new clients of east', timeoutMs: 2_000 },
   );
+  expect(await east.runtime(siteKey(DEFAULT_APPLICATION, 'west'))).toBe('100');
+  await west.waitForFastPath('off', 'east');
   await east.startPool();
-  await east.waitForFastPath('on');
+  for (const site of lab.sites) await site.waitForFastPath('on', 'east');
   client.close();
-});
-
-test('a drain takes the key away, and its end sets it again', async () => {
-  await fetch(`${east.opsUrl}/drain`, { method: 'POST' });
-  await east.waitForFastPath('off');
-  // Envoy has it a moment before the sidecar knows that it has.
-  await waitUntil(async () => (await east.state()).fast_path === 'off', { what: 'the state to say off' });
-  await fetch(`${east.opsUrl}/undrain`, { method: 'POST' });
-  await east.waitForFastPath('on');
 });
 
 test('a restarted Envoy gets the key again, from a sidecar that did not restart', async () => {

@@ -56,7 +56,7 @@ describe.each<EnvoyRelease>(['1.36.4', '1.40.0'])('at the limits of headers, Env
     client.close();
   });
 
-  test('and where the other site is gone, so that this one stands in for it', async () => {
+  test('an answer with as many and as much as Envoy takes, of this site in the place of the other one, which is gone', async () => {
     await lab.west.envoy?.stop('SIGKILL');
     await lab.east.sidecar().stop('SIGKILL');
     const client = new Client();

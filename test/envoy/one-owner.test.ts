@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { runCli } from '../integration/cli-process.ts';
 import { Client, serverOf } from '../support/client.ts';
 import { EAST_COOKIE, type SiteLab, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
@@ -160,7 +161,7 @@ describe('one owner', () => {
     client.close();
   });
 
-  test('a drain with a time ends by itself, and a restart ends one and says so', async () => {
+  test('a drain with a time ends by itself, and a restart of the sidecar ends none', async () => {
     await adminPost(`${lab.east.opsUrl}/drain?for=300ms`);
     await lab.east.waitForStatus(503);
     await lab.east.waitForStatus(200);
@@ -169,9 +170,12 @@ describe('one owner', () => {
     await adminPost(`${lab.east.opsUrl}/drain?for=30m`);
     const stopped = lab.east.sidecar();
     await stopped.stop('SIGTERM');
-    await stopped.waitForLine(/does not drain after a restart/);
+    await stopped.waitForLine(/goes on draining: this sidecar stops/);
     await lab.east.startSidecar();
-    await lab.east.sidecar().waitForLine(/not draining/);
+    await lab.east.sidecar().waitForLine(/draining, as Envoy's runtime says/);
+    await lab.east.waitForStatus(503);
+    await adminPost(`${lab.east.opsUrl}/undrain`);
+    await lab.east.waitForStatus(200);
   });
 });
 
@@ -188,10 +192,29 @@ describe.each(['keep', 'refuse'] as const)('on_owner_down: %s', (policy) => {
       expect(meanwhile.status).toBe(policy === 'keep' ? 200 : 503);
       expect(client.cookies.has(WEST_COOKIE)).toBe(true);
       if (policy === 'refuse') expect(meanwhile.headers['x-site-refused']).toBe('east');
+      if (policy === 'keep') {
+        const args = ['explain', '/', '--cookie', `${WEST_COOKIE}=x`, '--config', lab.east.configFile];
+        const { stdout } = await runCli(args);
+        expect(stdout).toMatch(/_kept"/);
+        expect(stdout).toContain(`an answer of a server sets ${EAST_COOKIE}-kept, unless`);
+      }
+      // The server here that it has meanwhile, with and without the sidecar.
+      const servers = new Set<string>();
+      for (let count = 0; policy === 'keep' && count < 16; count++) {
+        if (count === 8) await lab.east.sidecar().stop('SIGKILL');
+        servers.add(serverOf(await client.ask(lab.east.url)));
+        expect([...client.cookies.keys()].filter((name) => name === EAST_COOKIE || name === WEST_COOKIE)).toEqual([
+          WEST_COOKIE,
+        ]);
+      }
+      expect(servers.size).toBe(policy === 'keep' ? 1 : 0);
+      if (lab.east.sidecar().hasEnded) await lab.east.startSidecar();
       await lab.west.startPool();
       await lab.ready();
-      const after = await client.ask(lab.east.url);
-      expect(after.site).toBe(home.site);
+      for (const edge of [lab.east, lab.west, lab.east]) {
+        expect((await client.ask(edge.url)).site).toBe(home.site);
+        expect(client.cookies.has(EAST_COOKIE)).toBe(false);
+      }
       client.close();
     } finally {
       await lab.close();

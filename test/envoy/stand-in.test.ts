@@ -36,7 +36,7 @@ describe.each(['1.40.0', '1.38.3', '1.36.4'] as const)('the owner dies unnoticed
     client.close();
   });
 
-  test('its Envoy killed, too', async () => {
+  test('its session is adopted where its Envoy was killed, too', async () => {
     const client = new Client();
     await client.ask(lab.east.url);
     await lab.east.envoy?.stop('SIGKILL');

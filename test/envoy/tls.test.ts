@@ -18,6 +18,7 @@ beforeAll(async () => {
   const sidecar = await ca.issue('sidecar');
   envoy = await ca.issue('envoy');
   lab = await startTwoSites({
+    fastPath: false,
     configure: (file) => {
       file.listen_tls = { cert_file: sidecar.certFile, key_file: sidecar.keyFile, client_ca_file: ca.certFile };
       file.envoy.sidecar_tls = {

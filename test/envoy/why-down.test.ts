@@ -65,7 +65,7 @@ describe('why servers are down, and clients not sticky', () => {
     const examined = await cli('doctor', '--config', lab.east.configFile);
     for (const [address, reason] of reasons) {
       const why = `failed active health check: ${reason}`;
-      expect(hosts).toContainEqual({ address, up: false, why });
+      expect(hosts).toContainEqual({ address, up: false, draining: false, why });
       expect(shown).toContain(`${address}: down, ${why}`);
       expect(examined).toContain(`${address} ${why}`);
     }
@@ -84,7 +84,7 @@ describe('why servers are down, and clients not sticky', () => {
       what: 'both to be counted',
     });
     const metrics = await (await fetch(`${lab.east.opsUrl}/metrics`)).text();
-    expect(metrics).toMatch(/^site_persistence_duplicate_cookies_total [1-9]/m);
+    expect(metrics).toMatch(/^site_persistence_duplicate_cookies_total\{application="default"\} [1-9]/m);
     expect(await cli('status', '--config', lab.east.configFile)).toMatch(/requests carried this site's cookie twice/);
     expect(await cli('doctor', '--config', lab.east.configFile)).toMatch(
       /warn +cookies +\d+ requests carried KVAAVROI twice/,

@@ -19,7 +19,7 @@ const RUNS = {
 };
 
 const policy = createPolicy(THREE_SITES);
-const decode = createRequestDecoder(createRequestMatcher(policy, THREE_SITES.statusUri));
+const decode = createRequestDecoder({ hosts: null, matchers: [createRequestMatcher(policy, THREE_SITES.statusUri)] });
 const referenceDecode = createReferenceDecoder(policy, THREE_SITES.statusUri);
 const corpus = readCorpus();
 const COOKIE_OF = new Map([

@@ -29,7 +29,7 @@ export async function runCli(
   child.stderr.on('data', (part: Buffer) => {
     output.stderr += part.toString();
   });
-  const stuck = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  const stuck = setTimeout(() => child.kill('SIGKILL'), 90_000);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearTimeout(stuck);
   return { code, ...output };

@@ -9,15 +9,14 @@ import { ManagedProcess } from '../../lab/managed-process.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { type Address, formatAddress } from '../../src/config/address.ts';
 import type { Config } from '../../src/config/config.ts';
-import { httpRequest } from '../../src/envoy-admin/http-request.ts';
 import { ListenError } from '../../src/listener/listen.ts';
-import { siteStateSchema } from '../../src/ops/state.ts';
 import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
+import { askOps, clientOf, type East, startEast, stateOf } from '../support/east.ts';
 import type { AdminMood, FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
 import {
   EXT_PROC,
-  ExtProcClient,
+  type ExtProcClient,
   grpcFrame,
   type Headers,
   type Reply,
@@ -34,44 +33,6 @@ import {
   temporaryDirectory,
   WEST_COOKIE,
 } from './site.ts';
-
-interface East {
-  readonly admin: FakeAdmin;
-  readonly config: Config;
-  readonly client: ExtProcClient;
-  readonly log: TestLog;
-  readonly sidecar: Sidecar;
-}
-
-/** Site east for the running test, once it knows how its pools are. */
-async function startEast(changes: SiteFile = {}): Promise<East> {
-  const admin = await startAdmin();
-  const config = configOf(await eastFile(admin, changes));
-  const log = new TestLog();
-  const sidecar = await startSidecar(config, log.logger);
-  onTestFinished(() => sidecar.close());
-  const east = { admin, config, client: clientOf(config), log, sidecar };
-  await untilKnown(east);
-  return east;
-}
-
-function clientOf(config: Config): ExtProcClient {
-  const client = new ExtProcClient(config.listen);
-  onTestFinished(() => client.close());
-  return client;
-}
-
-async function untilKnown({ config }: East): Promise<void> {
-  await waitUntil(async () => (await stateOf(config)).health_known, { what: 'health to be known', intervalMs: 5 });
-}
-
-async function stateOf(config: Config) {
-  return siteStateSchema.parse(JSON.parse(await askOps(config, 'GET', '/api/state')));
-}
-
-async function askOps(config: Config, method: 'GET' | 'POST', path: string): Promise<string> {
-  return (await httpRequest(config.opsListen, { method, path, timeoutMs: 2_000 })).body;
-}
 
 /** Makes these the pools that are up, and waits until the sidecar knows. */
 async function setUp({ admin, config }: East, up: { local: boolean; remote: boolean }): Promise<void> {
@@ -155,8 +116,8 @@ const BOTH_DOWN: readonly Case[] = [
 
 const UNKNOWN: readonly Case[] = [
   ['there is no opinion on a new client', {}, 'unknown, owner none, no opinion'],
-  ['nor on a session', west, 'unknown, owner west, no opinion'],
-  ['nor on a forwarded request', hop, 'unknown, owner none, no opinion'],
+  ['there is no opinion on a session', west, 'unknown, owner west, no opinion'],
+  ['there is no opinion on a forwarded request', hop, 'unknown, owner none, no opinion'],
   ['the status URI is left to Envoy', statusUri, 'unknown, owner none, no opinion'],
 ];
 
@@ -173,7 +134,7 @@ describe.each(['TCP', 'a Unix socket'])('over %s', (kind) => {
   }
 
   test('each kind of request gets its decision, as the pools come and go', async () => {
-    const site = await startListening({ health: { poll_interval: '20ms', stale_after: '1s' } });
+    const site = await startListening();
     expect(await decideAll(site.client, BOTH_UP)).toEqual(BOTH_UP);
     await setUp(site, { local: false, remote: true });
     expect(await decideAll(site.client, LOCAL_DOWN)).toEqual(LOCAL_DOWN);
@@ -221,7 +182,7 @@ test('until it has asked Envoy once the sidecar turns its clients away, to anoth
   const admin = await startAdmin();
   admin.mood = 'silent';
   const config = configOf(await eastFile(admin));
-  const started = startSidecar(config, new TestLog().logger);
+  const started = startSidecar(config, new TestLog().logger, async () => config);
   onTestFinished(async () => (await started).close());
   await admin.waitForRequests(1);
   const client = clientOf(config);
@@ -236,7 +197,7 @@ describe('from its first call on', () => {
     admin.mood = mood;
     admin.slowMs = 200;
     const config = configOf(await eastFile(admin));
-    const started = startSidecar(config, new TestLog().logger);
+    const started = startSidecar(config, new TestLog().logger, async () => config);
     onTestFinished(async () => (await started).close());
     await started;
     return summary(await clientOf(config).decide(west));
@@ -266,7 +227,7 @@ test('a decision sets only the pool header, and has Envoy choose the route again
 });
 
 test('no opinion takes away a pool header that came from outside', async () => {
-  const site = await startEast({ health: { poll_interval: '20ms', stale_after: '200ms' } });
+  const site = await startEast({ health: { poll_interval: '20ms', stale_after: '1s' } });
   await loseHealth(site);
   expect(await site.client.decide({ 'x-site-pool': 'remote_pool' })).toMatchObject({
     setHeaders: [],
@@ -307,7 +268,7 @@ test('a draining site says DOWN to the world and UP to the other sites, and serv
 
 test('each policy of the config is followed', async () => {
   const keep = await startEast({ on_owner_down: 'keep', both_cookies: 'local' });
-  expect(summary(await keep.client.decide(both))).toBe('local, owner east, local_pool');
+  expect(summary(await keep.client.decide(both))).toBe('local, owner east, local_pool, and expires');
   await setUp(keep, { local: true, remote: false });
   expect(summary(await keep.client.decide(west))).toBe('local, owner west, local_pool');
 
@@ -345,11 +306,11 @@ describe('a call that waits for the response headers', () => {
 
   test.each<[string, Headers, readonly object[]]>([
     ["expires the other site's cookie, beside what the application sets", served, expired],
-    ["does so on an application's own 503", { ...served, ':status': '503' }, expired],
-    ['does so where the Envoy headers are switched off', { ':status': '200' }, expired],
+    ["expires it on an application's own 503", { ...served, ':status': '503' }, expired],
+    ['expires it where the Envoy headers are switched off', { ':status': '200' }, expired],
     ["leaves the cookie on Envoy's own errors, which served nobody: 503", { ':status': '503' }, []],
-    ['408', { ':status': '408' }, []],
-    ['the same in gRPC, which is a 200', { ':status': '200', 'grpc-status': '14' }, []],
+    ["leaves the cookie on Envoy's own 408", { ':status': '408' }, []],
+    ["leaves the cookie on Envoy's own gRPC error, which is a 200", { ':status': '200', 'grpc-status': '14' }, []],
     ["expires it on a server's gRPC error", { ...served, 'grpc-status': '14' }, expired],
     ["leaves the cookie on another site's refusal", { ...served, ':status': '503', 'x-site-refused': 'west' }, []],
   ])('%s', async (_, headers, expected) => {
@@ -398,7 +359,7 @@ describe('each phase is answered once', () => {
     ],
     ['what comes after the last answer gets none', [local, body, trailers, answered, local], ['request_headers']],
     [
-      'nor after the last answer to a response',
+      'what comes after the last answer to a response gets none',
       [adopt, answered, responseBody, responseTrailers, answered],
       ['request_headers', 'response_headers'],
     ],
@@ -552,7 +513,7 @@ describe('an address that another process has', () => {
   async function start(changes: SiteFile): Promise<{ started: Promise<Sidecar>; config: Config; admin: FakeAdmin }> {
     const admin = await startAdmin();
     const config = configOf(await eastFile(admin, changes));
-    const started = startSidecar(config, new TestLog().logger);
+    const started = startSidecar(config, new TestLog().logger, async () => config);
     onTestFinished(async () => (await started.catch(() => undefined))?.close());
     return { started, config, admin };
   }

@@ -1,11 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { createServer as createTlsServer } from 'node:tls';
+import { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { repeatCheck } from '../../src/health/check-probe.ts';
@@ -86,6 +89,133 @@ describe('a local server', () => {
   });
 });
 
+/** Answers 400 when the first flag is set, and then sets the second, whatever the test's thread does meanwhile. */
+const ANSWERS_400 = `
+const { parentPort, workerData: flags } = require('node:worker_threads');
+const server = require('node:http').createServer((_, response) => {
+  parentPort.postMessage('asked');
+  Atomics.wait(flags, 0, 0);
+  response.writeHead(400).end(() => {
+    Atomics.store(flags, 1, 1);
+    Atomics.notify(flags, 1);
+  });
+});
+server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+`;
+
+describe('a server that answers has answered, though this process had no time', () => {
+  async function startThread() {
+    const flags = new Int32Array(new SharedArrayBuffer(8));
+    const worker = new Worker(ANSWERS_400, { eval: true, workerData: flags });
+    onTestFinished(async () => void (await worker.terminate()));
+    const [port] = await once(worker, 'message');
+    return { worker, flags, address: `127.0.0.1:${port}` };
+  }
+  const answer = (flags: Int32Array) => {
+    Atomics.store(flags, 0, 1);
+    Atomics.notify(flags, 0);
+  };
+
+  test('to connect', async () => {
+    const { flags, address } = await startThread();
+    answer(flags);
+    const asked = textOf(HTTP, 'local_pool', address);
+    await new Promise((resolve) => setImmediate(resolve));
+    const endMs = performance.now() + 500;
+    while (performance.now() < endMs);
+    expect(await asked).toBe('answered 400, expected 200-399');
+  });
+
+  test('to read when time is up', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { worker, flags, address } = await startThread();
+    const isAsked = once(worker, 'message');
+    const asked = textOf(HTTP, 'local_pool', address);
+    await isAsked;
+    // Where the loop is when timers fire: before it reads.
+    setTimeout(() => {
+      answer(flags);
+      Atomics.wait(flags, 1, 0);
+      vi.advanceTimersByTime(200);
+    });
+    expect(await asked).toBe('answered 400, expected 200-399');
+  });
+});
+
+test('many servers can be asked at once, without a warning of listeners', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => void warnings.push(warning);
+  process.on('warning', onWarning);
+  onTestFinished(() => void process.off('warning', onWarning));
+  const { signal } = new AbortController();
+  const address = await listen(createServer(() => {}));
+  await Promise.all(Array.from({ length: 50 }, () => repeatCheck(HTTP, 'local_pool', address, signal)));
+  expect(warnings).toEqual([]);
+});
+
+describe('a local server that is asked for a connection over TLS', () => {
+  const configWith = (tls: string, check = '{ timeout: 200ms }', protocol = 'http1') =>
+    parseConfig(
+      `site: east
+local_pool: { cluster: local_pool, cookie: KVAAVROI, protocol: ${protocol}, tls: ${tls}, health_check: ${check} }
+remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ }]
+`,
+      'site.yaml',
+    );
+  const trusting = (file: string, name = HOST_NAME) => `{ sni: ${name}, ca_file: "${file}" }`;
+  const startTls = async (options = {}) =>
+    await listen(createTlsServer({ ...(await ca.clientOf(await ca.issue('local'))), ...options }));
+
+  test('has a handshake', async () => {
+    const address = await startTls();
+    expect(await repeatCheck(configWith(trusting(ca.certFile)), 'local_pool', address, never)).toEqual({
+      succeeds: true,
+      text: 'it connects over TLS',
+    });
+    expect(await textOf(configWith(trusting(otherCa.certFile)), 'local_pool', address)).toMatch(
+      /^TLS: .*(issuer|signature|self-signed)/,
+    );
+    const otherName = configWith(trusting(ca.certFile, 'elsewhere.test'));
+    expect(await textOf(otherName, 'local_pool', address)).toMatch(/^TLS: Hostname\/IP does not match/);
+  });
+
+  test('and is judged by the CAs that are in the file now', async () => {
+    const file = join(directory, 'replaced-ca.pem');
+    const config = configWith(trusting(file));
+    const address = await startTls();
+    await copyFile(otherCa.certFile, file);
+    expect(await textOf(config, 'local_pool', address)).toMatch(/^TLS: /);
+    await copyFile(ca.certFile, file);
+    expect(await textOf(config, 'local_pool', address)).toBe('it connects over TLS');
+  });
+
+  test('or does not', async () => {
+    const config = configWith(trusting(ca.certFile));
+    const silent = await listen(createServer(() => {}));
+    expect(await textOf(config, 'local_pool', silent)).toBe('no TLS connection within 200 ms');
+    const closing = await listen(createServer((socket) => socket.end()));
+    expect(await textOf(config, 'local_pool', closing)).toBe('connection closed without an answer');
+    const refused = createServer();
+    const address = await listen(refused);
+    await new Promise((resolve) => refused.close(resolve));
+    expect(await textOf(config, 'local_pool', address)).toBe('connection refused');
+  });
+
+  test('and wants a certificate: in the words of a person', async () => {
+    const address = await startTls({ requestCert: true, ca: await readFile(ca.certFile), maxVersion: 'TLSv1.2' });
+    const text = await textOf(configWith(trusting(ca.certFile)), 'local_pool', address);
+    expect(text).toMatch(/^TLS: (ssl\/tls|sslv3) alert handshake failure$/);
+  });
+
+  test('and by HTTP/2 has another name', async () => {
+    const config = configWith(trusting(ca.certFile, 'elsewhere.test'), '{ path: /healthz }', 'http2');
+    expect(await textOf(config, 'local_pool', await startTls({ ALPNProtocols: ['h2'] }))).toMatch(
+      /^TLS: Hostname\/IP does not match/,
+    );
+  });
+});
+
 describe('a local server that speaks HTTP/2', () => {
   const config = parseConfig(
     `site: east
@@ -95,7 +225,14 @@ remote_pools: [{ site: west, cluster: remote_pool, cookie: DDVHSLLQ }]
     'site.yaml',
   );
 
-  test('and answers with another status, or not at all', async () => {
+  test('and is gone', async () => {
+    const gone = createServer();
+    const address = await listen(gone);
+    await new Promise((resolve) => gone.close(resolve));
+    expect(await textOf(config, 'local_pool', address)).toBe('connection refused');
+  });
+
+  test('answers with another status, or not at all', async () => {
     const server = createHttp2Server((request, response) => {
       if (request.headers[':path'] === '/healthz') response.writeHead(500).end();
     });

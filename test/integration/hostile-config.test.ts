@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { CLI } from '../../lab/site-processes.ts';
 import { HOSTILE_CONFIGS } from '../support/hostile-configs.ts';
 import { MINIMAL } from '../unit/config/good-configs.ts';
@@ -10,8 +10,6 @@ import { linesOf, runCli, STACK_LINE } from './cli-process.ts';
 import { temporaryDirectory, writeSiteFile } from './site.ts';
 
 const execute = promisify(execFile);
-
-vi.setConfig({ testTimeout: 30_000 });
 
 /** Twenty mistakes, and that there are more. */
 const MOST_LINES = 21;

@@ -3,38 +3,18 @@ import { readFile } from 'node:fs/promises';
 import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { formatAddress } from '../../src/config/address.ts';
-import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { MAX_CALLS_OF_CONNECTION } from '../../src/contract.ts';
 import { Connections } from '../../src/listener/connections.ts';
-import { startSidecar } from '../../src/runtime/sidecar.ts';
+import { type East, startEast } from '../support/east.ts';
 import { startServe } from './cli-process.ts';
 import { EXT_PROC, ExtProcClient, grpcFrame, requestHeaders } from './ext-proc-client.ts';
-import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE, writeSiteFile } from './site.ts';
+import { eastFile, startAdmin, WEST_COOKIE, writeSiteFile } from './site.ts';
 
-vi.setConfig({ testTimeout: 30_000 });
-
-interface East {
-  readonly config: Config;
-  readonly log: TestLog;
-  /** An Envoy that behaves, on a connection of its own. */
-  readonly envoy: ExtProcClient;
-}
-
-async function startEast(): Promise<East> {
-  const config = configOf(await eastFile(await startAdmin(), {}));
-  const log = new TestLog();
-  const sidecar = await startSidecar(config, log.logger);
-  onTestFinished(() => sidecar.close());
-  const envoy = new ExtProcClient(config.listen);
-  onTestFinished(() => envoy.close());
-  return { config, log, envoy };
-}
-
-async function expectServed({ envoy }: East): Promise<void> {
+async function expectServed({ client: envoy }: East): Promise<void> {
   const reply = await envoy.decide({ cookie: `${WEST_COOKIE}=1` });
   expect([reply.decision, reply.owner]).toEqual(['forward', 'west']);
   expect(await envoy.health(EXT_PROC)).toBe('SERVING');
@@ -309,13 +289,13 @@ describe('others keep their answers while a client', () => {
 });
 
 test('a request with 10,000 headers is decided by its own', async () => {
-  const { envoy } = await startEast();
+  const { client: envoy } = await startEast();
   const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`x-${index}`, 'y']));
   expect((await envoy.decide({ ...many, cookie: `${WEST_COOKIE}=1` })).decision).toBe('forward');
 });
 
 test('a message nested 10,000 deep is no trouble', async () => {
-  const { envoy } = await startEast();
+  const { client: envoy } = await startEast();
   let nested = Buffer.alloc(0);
   for (let depth = 0; depth < 10_000; depth++) {
     const length: number[] = [];

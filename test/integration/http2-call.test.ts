@@ -4,24 +4,9 @@ import { Client, credentials, status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { formatAddress } from '../../src/config/address.ts';
-import type { Config } from '../../src/config/config.ts';
-import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
+import { type East, startEast } from '../support/east.ts';
 import { EXT_PROC, grpcFrame, requestHeaders, responseHeaders } from './ext-proc-client.ts';
-import { configOf, eastFile, startAdmin, TestLog, WEST_COOKIE } from './site.ts';
-
-interface Started {
-  readonly config: Config;
-  readonly log: TestLog;
-  readonly sidecar: Sidecar;
-}
-
-async function startEast(): Promise<Started> {
-  const config = configOf(await eastFile(await startAdmin(), {}));
-  const log = new TestLog();
-  const sidecar = await startSidecar(config, log.logger);
-  onTestFinished(() => sidecar.close());
-  return { config, log, sidecar };
-}
+import { WEST_COOKIE } from './site.ts';
 
 interface RawCall {
   readonly stream: ClientHttp2Stream;
@@ -30,7 +15,7 @@ interface RawCall {
 }
 
 /** A call whose HTTP/2 frames the test writes itself. */
-function openCall({ config }: Started, headers: Readonly<Record<string, string>> = {}): RawCall {
+function openCall({ config }: East, headers: Readonly<Record<string, string>> = {}): RawCall {
   const session = connect(`http://${formatAddress(config.listen)}`);
   onTestFinished(() => session.destroy());
   const stream = session.request({

@@ -1,8 +1,8 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { runCli } from './cli-process.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { linesOf, runCli } from './cli-process.ts';
 
 let directory: string;
 let original: string;
@@ -109,4 +109,120 @@ test('says what is wrong with a file that is no script, or not there', async () 
   const absent = await runCli(['import', join(directory, 'absent.lua')]);
   expect([absent.code, absent.stderr]).toEqual([2, `cannot import ${directory}/absent.lua: no such file\n`]);
   expect((await runCli(['import'])).code).toBe(2);
+});
+
+describe('several scripts', () => {
+  const mail = () =>
+    original
+      .replaceAll('"local_pool"', '"mail_pool"')
+      .replace('"remote_pool"', '"mail_remote"')
+      .replace('KVAAVROI', 'MAILEAST')
+      .replace('DDVHSLLQ', 'MAILWEST');
+
+  async function importAll(sources: Readonly<Record<string, string>>) {
+    const folder = await mkdtemp(join(directory, 'several-'));
+    const files = Object.keys(sources).map((name) => join(folder, name));
+    await Promise.all(Object.values(sources).map(async (source, index) => writeFile(files[index] ?? '', source)));
+    return { folder, ...(await runCli(['import', ...files])) };
+  }
+
+  async function check(config: string) {
+    const file = join(await mkdtemp(join(directory, 'check-')), 'site.yaml');
+    await writeFile(file, config);
+    const { code, stdout, stderr } = await runCli(['check', '--config', file]);
+    return { code, lines: `${stdout}${stderr}`.replaceAll(file, 'site.yaml').trimEnd().split('\n') };
+  }
+
+  function fillIn(config: string): string {
+    let count = 0;
+    return config
+      .replace('site: <fill in>', 'site: east')
+      .replaceAll('- site: <fill in>', '- site: west')
+      .replaceAll('[<fill in>]', () => `[host-${++count}.example.com]`);
+  }
+
+  test('become one file with an application of each, which passes check once it is filled in', async () => {
+    const { folder, code, stdout, stderr } = await importAll({ 'shop.lua': original, 'mail.lua': mail() });
+    expect([code, stderr]).toEqual([0, '']);
+    expect(settingsIn(stdout).map((line) => line.trim())).toEqual([
+      ...SETTINGS.map((line) => line.trim()),
+      'status_uri: "/local_pool_status"   # line 13',
+      'cluster: "mail_pool"   # line 9',
+      'cookie: "MAILEAST"   # line 4',
+      'cluster: "mail_remote"   # line 11',
+      'cookie: "MAILWEST"   # line 7',
+    ]);
+    expect(stdout.match(/# From .*/g)).toEqual(
+      ['shop', 'mail'].map((name) => `# From ${folder}/${name}.lua: line numbers are of this file.`),
+    );
+
+    const marked = stdout.split('\n').flatMap((line, index) => (/^[^#]*: \[?<fill in>/.test(line) ? [index + 1] : []));
+    const before = await check(stdout);
+    expect(before.code).toBe(2);
+    expect(before.lines.map((line) => Number(/^site\.yaml:(\d+): /.exec(line)?.[1]))).toEqual(marked);
+
+    const after = await check(fillIn(stdout));
+    expect([after.code, after.lines[0]]).toEqual([0, 'site.yaml is fine.']);
+    expect(after.lines).toContainEqual(
+      expect.stringMatching(/^ {2}mail +host-2\.example\.com +east +mail_pool +MAILEAST /),
+    );
+  });
+
+  test('that call pools and cookies the same are printed all the same, with the fix on stderr and in comments', async () => {
+    const { folder, code, stdout, stderr } = await importAll({ 'shop.lua': original, 'shop.txt': original });
+    expect(code).toBe(0);
+    expect(linesOf(stderr)).toEqual([
+      `${folder}/shop.txt: the application is named shop-2: a name has letters, digits and dashes, and is given once`,
+      expect.stringMatching(
+        /^the pool "local_pool" is in the scripts of shop and shop-2: .* Remove the line "cluster"/,
+      ),
+      expect.stringMatching(/^the pool "remote_pool" is in the scripts of shop and shop-2: /),
+      expect.stringMatching(/^the cookie "KVAAVROI" is in the scripts of shop and shop-2: leave its domain out/),
+      expect.stringMatching(/^the cookie "DDVHSLLQ" is in the scripts of shop and shop-2: /),
+    ]);
+    const refused = await check(fillIn(stdout));
+    expect([refused.code, refused.lines]).toEqual([
+      2,
+      [
+        expect.stringContaining('applications[1].local_pool.cluster: "local_pool" is the same as applications[0]'),
+        expect.stringContaining('applications[1].remote_pools[0].cluster: "remote_pool" is the same as'),
+      ],
+    ]);
+    const fixed = await check(fillIn(stdout).replaceAll(/^.*cluster: .*has it too.*\n/gm, ''));
+    expect([fixed.code, fixed.lines[0]]).toEqual([0, 'site.yaml is fine.']);
+    expect(fixed.lines.join('\n')).toMatch(/ shop-2_local .*\n.* shop-2_west /);
+  });
+
+  test('of which some cannot be imported: nothing is printed, and each of those is named', async () => {
+    const other = 'avi.http.add_header("X-Site", "east")';
+    const one = await importAll({ 'shop.lua': original, 'headers.lua': other });
+    expect([one.code, one.stdout]).toEqual([1, '']);
+    expect(linesOf(one.stderr)).toEqual([
+      expect.stringMatching(/headers\.lua: this is not the site-persistence script/),
+    ]);
+    const two = await importAll({ 'bad.lua': 'if x then', 'shop.lua': `${original}helper()`, 'headers.lua': other });
+    expect([two.code, two.stdout]).toEqual([2, '']);
+    expect(linesOf(two.stderr)).toEqual([
+      expect.stringMatching(/bad\.lua is not a Lua script: line 1/),
+      expect.stringMatching(/headers\.lua: this is not the site-persistence script/),
+    ]);
+  });
+
+  test('in one export become an application each, named after their DataScript sets', async () => {
+    const set = (name: string, script: string) => ({
+      name,
+      datascript: [{ evt: 'VS_DATASCRIPT_EVT_HTTP_REQ', script }],
+    });
+    const sets = [set('shop_ds', original), set('mail', `${mail()}avi.vs.log("hello")`)];
+    const { folder, code, stdout, stderr } = await importAll({ 'avi.json': JSON.stringify({ VSDataScriptSet: sets }) });
+    expect(code).toBe(0);
+    expect(stdout.match(/(?<=- name: ).*/g)).toEqual(['"shop-ds"', '"mail"']);
+    expect(stdout).toContain(`  # From the script "mail" in ${folder}/avi.json: line numbers are the script's own.\n`);
+    expect(stdout).toContain('  #   line 34: avi.vs.log is not part of the original rules\n');
+    expect(linesOf(stderr)).toEqual([
+      `${folder}/avi.json (script "mail", line 34): avi.vs.log is not part of the original rules`,
+      `${folder}/avi.json: the application is named shop-ds: a name has letters, digits and dashes, and is given once`,
+    ]);
+    expect((await check(fillIn(stdout))).code).toBe(0);
+  });
 });

@@ -1,22 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ListenError } from '../../src/listener/listen.ts';
-import { startSidecar } from '../../src/runtime/sidecar.ts';
+import { startEast } from '../support/east.ts';
 import { freePorts } from '../support/free-ports.ts';
 import { runCli } from './cli-process.ts';
 import { ExtProcClient } from './ext-proc-client.ts';
-import { configOf, eastFile, type SiteFile, startAdmin, TestLog, temporaryDirectory, writeSiteFile } from './site.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
-
-/** Site east for the running test. @returns its log */
-async function startEast(changes: SiteFile): Promise<TestLog> {
-  const log = new TestLog();
-  const sidecar = await startSidecar(configOf(await eastFile(await startAdmin(), changes)), log.logger);
-  onTestFinished(() => sidecar.close());
-  return log;
-}
+import { eastFile, startAdmin, temporaryDirectory, writeSiteFile } from './site.ts';
 
 /** Both listeners on Unix sockets of the running test. */
 async function sockets() {
@@ -68,14 +58,14 @@ describe('a listener that others can reach without a certificate', () => {
   test('is warned of at the start, each by itself', async () => {
     const [listen, ops] = await freePorts(2);
     const exposed = { listen: `0.0.0.0:${listen}`, ops_listen: `0.0.0.0:${ops}`, insecure: true };
-    expect((await startEast(exposed)).matching(/insecure/)).toEqual([
+    expect((await startEast(exposed)).log.matching(/insecure/)).toEqual([
       expect.stringContaining(`warn insecure: listen 0.0.0.0:${listen} is not loopback and has no TLS: every client`),
       expect.stringContaining(`warn insecure: ops_listen 0.0.0.0:${ops} is not loopback and has no TLS: every client`),
     ]);
   });
 
   test('is the only one that is warned of', async () => {
-    expect((await startEast({ insecure: true })).matching(/insecure/)).toEqual([]);
+    expect((await startEast({ insecure: true })).log.matching(/insecure/)).toEqual([]);
   });
 
   test.each([

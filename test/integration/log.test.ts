@@ -1,28 +1,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { type Address, formatAddress } from '../../src/config/address.ts';
-import type { Config } from '../../src/config/config.ts';
-import { startSidecar } from '../../src/runtime/sidecar.ts';
-import { ExtProcClient } from './ext-proc-client.ts';
-import { configOf, eastFile, type LogLine, startAdmin, TestLog, temporaryDirectory, WEST_COOKIE } from './site.ts';
-
-/** Site east for the running test, in this process. */
-async function startEast(level: 'info' | 'debug', listen?: string): Promise<{ config: Config; log: TestLog }> {
-  const config = configOf(await eastFile(await startAdmin(), listen === undefined ? {} : { listen }));
-  const log = new TestLog();
-  log.logger.level = level;
-  const sidecar = await startSidecar(config, log.logger);
-  onTestFinished(() => sidecar.close());
-  return { config, log };
-}
-
-function clientOf(listen: Address): ExtProcClient {
-  const client = new ExtProcClient(listen);
-  onTestFinished(() => client.close());
-  return client;
-}
+import { formatAddress } from '../../src/config/address.ts';
+import { clientOf, startEast } from '../support/east.ts';
+import { type LogLine, type TestLog, temporaryDirectory, WEST_COOKIE } from './site.ts';
 
 async function untilLogged(log: TestLog, pattern: RegExp, count = 1): Promise<LogLine[]> {
   const lines = () => log.lines.filter((line) => pattern.test(line.message));
@@ -32,8 +14,8 @@ async function untilLogged(log: TestLog, pattern: RegExp, count = 1): Promise<Lo
 
 describe('a connection of an Envoy', () => {
   test('is logged with its first call, and with how long and how many when it has gone', async () => {
-    const { config, log } = await startEast('info');
-    const client = clientOf(config.listen);
+    const { config, log } = await startEast({}, { logLevel: 'info' });
+    const client = clientOf(config);
     for (let time = 0; time < 7; time++) await client.decide({});
     const [came] = await untilLogged(log, /Envoy connected/);
     const peer = String(came?.fields.peer);
@@ -49,15 +31,15 @@ describe('a connection of an Envoy', () => {
 
   test('has the socket for an address where it comes over one', async () => {
     const listen = `unix:${await temporaryDirectory()}/ext_proc.sock`;
-    const { config, log } = await startEast('info', listen);
-    await clientOf(config.listen).decide({});
+    const { config, log } = await startEast({ listen }, { logLevel: 'info' });
+    await clientOf(config).decide({});
     await untilLogged(log, /Envoy connected/);
     expect(log.matching(/Envoy connected/)).toEqual([`info Envoy connected: ${listen}`]);
   });
 
   test('is none where it only asks for health, or for nothing', async () => {
-    const { config, log } = await startEast('info');
-    const checker = clientOf(config.listen);
+    const { config, log } = await startEast({}, { logLevel: 'info' });
+    const checker = clientOf(config);
     expect(await checker.health()).toBe('SERVING');
     checker.close();
     const [host = '', port = ''] = formatAddress(config.listen).split(':');
@@ -69,7 +51,7 @@ describe('a connection of an Envoy', () => {
       scanner.resume();
       await once(scanner, 'close');
     }
-    const asker = clientOf(config.listen);
+    const asker = clientOf(config);
     await asker.decide({});
     asker.close();
     await untilLogged(log, /Envoy disconnected/);
@@ -77,9 +59,9 @@ describe('a connection of an Envoy', () => {
   });
 
   test('that comes and goes without end does not flood the log', async () => {
-    const { config, log } = await startEast('info');
+    const { config, log } = await startEast({}, { logLevel: 'info' });
     for (let time = 0; time < 30; time++) {
-      const client = clientOf(config.listen);
+      const client = clientOf(config);
       await client.decide({});
       client.close();
     }
@@ -90,8 +72,8 @@ describe('a connection of an Envoy', () => {
 
 describe('decisions at debug', () => {
   test('have the id that Envoy gave the request', async () => {
-    const { config, log } = await startEast('debug');
-    const client = clientOf(config.listen);
+    const { config, log } = await startEast();
+    const client = clientOf(config);
     await client.decide({ cookie: `${WEST_COOKIE}=1`, 'x-request-id': '5b1c-77' });
     await client.decide({});
     await client.decide({ 'x-request-id': 'x'.repeat(10_000) });
@@ -102,8 +84,8 @@ describe('decisions at debug', () => {
   });
 
   test('are so many a second, and how many were left out is said', async () => {
-    const { config, log } = await startEast('debug');
-    const client = clientOf(config.listen);
+    const { config, log } = await startEast();
+    const client = clientOf(config);
     const leftOut = () => log.lines.filter(({ message }) => /more decisions/.test(message));
     let sent = 0;
     while (leftOut().length === 0) {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { ManagedProcess } from '../../lab/managed-process.ts';
+import { npmPack } from '../support/npm-pack.ts';
 import { eastFile, startAdmin, writeSiteFile } from './site.ts';
 
 /** What `npm pack` makes, installed where there is nothing else. */
@@ -16,12 +17,10 @@ let command: string;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'site-persistence-package-'));
-  // Without prepack, which builds dist/: the tests have been built, and run beside this one.
-  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', directory]);
-  const file = /"filename": "([^"]+)"/.exec(stdout)?.[1] ?? '';
+  const tarball = await npmPack(directory);
   await writeFile(join(directory, 'package.json'), '{ "private": true }');
   const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
-  await run('npm', ['install', ...options, join(directory, file)], { cwd: directory });
+  await run('npm', ['install', ...options, tarball], { cwd: directory });
   command = join(directory, 'node_modules/.bin/site-persistence');
 }, 120_000);
 afterAll(async () => await rm(directory, { recursive: true, force: true }));

@@ -3,12 +3,13 @@ import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { status } from '@grpc/grpc-js';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { ManagedProcess } from '../../lab/managed-process.ts';
 import { CLI } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { parseAddress } from '../../src/config/address.ts';
+import { describeAdmin } from '../../src/envoy-admin/admin-client.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
 import type { FakeAdmin } from '../support/fake-admin.ts';
 import { freePorts } from '../support/free-ports.ts';
@@ -26,8 +27,6 @@ import {
   WEST_COOKIE,
   writeSiteFile,
 } from './site.ts';
-
-vi.setConfig({ testTimeout: 20_000 });
 
 const west = { cookie: `${WEST_COOKIE}=1` };
 const both = { cookie: `${EAST_COOKIE}=1; ${WEST_COOKIE}=2` };
@@ -54,7 +53,11 @@ class Serving {
   }
 
   get log(): LogLine[] {
-    return this.serve.lines.map(parseLogLine);
+    return this.logSince(0);
+  }
+
+  logSince(line: number): LogLine[] {
+    return this.serve.lines.slice(line).map(parseLogLine);
   }
 
   client(listen = String(this.file.listen)): ExtProcClient {
@@ -73,13 +76,14 @@ class Serving {
 
   /** Waits until so many reloads were done or refused since `from`. @returns what is logged since, as `level message` */
   async reloads(count: number, from: number): Promise<string[]> {
-    const lines = () => this.log.slice(from).map(({ level, message }) => `${level} ${message}`);
+    const lines = () => this.logSince(from).map(({ level, message }) => `${level} ${message}`);
     const ended = () => {
       const ends = lines().filter((line) => line.includes('config reloaded'));
       const refusals = lines().filter((line) => line.includes('file rejected'));
       const mistakes = refusals.map((line) => Number(/(\d+) mistake/.exec(line)?.[1]));
       const hasAllMistakes =
-        lines().filter((line) => /site\.yaml(:\d+)?: /.test(line)).length === mistakes.reduce((a, b) => a + b, 0);
+        lines().filter((line) => /(site\.yaml|cookie\.key)(:\d+)?: /.test(line)).length ===
+        mistakes.reduce((a, b) => a + b, 0);
       return hasAllMistakes && ends.length + refusals.length >= count;
     };
     await waitUntil(ended, { what: `${count} reloads`, intervalMs: 5 });
@@ -89,7 +93,7 @@ class Serving {
   /** Sends SIGHUP and waits for its reload. @returns what is logged of it first */
   async reload(changes?: SiteFile): Promise<string[]> {
     if (changes !== undefined) await this.write(changes);
-    const from = this.log.length;
+    const from = this.serve.lines.length;
     this.serve.signal('SIGHUP');
     return await this.reloads(1, from);
   }
@@ -192,7 +196,7 @@ describe('SIGHUP', () => {
         decisions.set(decision, (decisions.get(decision) ?? 0) + 1);
       }
     });
-    for (let time = 0; time < 30; time++) await serving.reload(changes[time % changes.length]);
+    for (let time = 0; time < 15; time++) await serving.reload(changes[time % changes.length]);
     isStopping = true;
     await Promise.all(clients);
     expect([...decisions.keys()].sort()).toEqual(['forward', 'local']);
@@ -201,14 +205,14 @@ describe('SIGHUP', () => {
 
   test('twice at once reloads what is there at the end', async () => {
     const serving = await Serving.start();
-    const from = serving.log.length;
+    const from = serving.serve.lines.length;
     await serving.write({ both_cookies: 'local' });
     for (let time = 0; time < 5; time++) serving.serve.signal('SIGHUP');
     await serving.write({ both_cookies: 'local', on_owner_down: 'keep' });
     serving.serve.signal('SIGHUP');
     await waitUntil(async () => (await serving.client().decide(both)).decision === 'local', { what: 'the change' });
     await serving.reload();
-    const reloads = serving.log.slice(from).filter(({ message }) => message.startsWith('config reloaded: '));
+    const reloads = serving.logSince(from).filter(({ message }) => message.startsWith('config reloaded: '));
     expect(reloads.at(-1)?.message).toBe('config reloaded: nothing changed');
     expect(reloads.length).toBeLessThanOrEqual(7);
   });
@@ -221,7 +225,7 @@ describe('SIGHUP', () => {
       ops_listen: `127.0.0.1:${ops}`,
       both_cookies: 'local',
     });
-    expect(lines[0]).toMatch(/^info config reloaded: listen, ops_listen, both_cookies/);
+    expect(lines[0]).toMatch(/^info config reloaded: listen, ops_listen, envoy.sidecars, both_cookies changed/);
     await serving.serve.waitForLine(
       new RegExp(`\\bops_listen is now 127.0.0.1:${ops} in the config: restart to apply it`),
     );
@@ -410,26 +414,26 @@ describe('health across a reload', () => {
 });
 
 describe('the fast path across a reload', () => {
-  const key = 'site_persistence.fast_path';
-  const fastPath = (serving: Serving) => ({ ...Object(serving.file.envoy), fast_path: true });
+  const key = 'site_persistence.default.east';
+  const asking = (serving: Serving) => ({ ...Object(serving.file.envoy), fast_path: false });
 
-  test('is switched on and off with its key of the config, at once', async () => {
+  test('is switched off and on with its key of the config, at once', async () => {
     const serving = await Serving.start();
-    await serving.reload({ envoy: fastPath(serving) });
     await waitUntil(() => serving.admin.runtime.get(key) === '100', { what: 'the fast path to be on' });
     expect((await serving.state()).fast_path).toBe('on');
-    await serving.reload({});
+    await serving.reload({ envoy: asking(serving) });
     await waitUntil(() => serving.admin.runtime.get(key) === '0', { what: 'the fast path to be off' });
     expect((await serving.state()).fast_path).toBe('unused');
+    await serving.reload({});
+    await waitUntil(() => serving.admin.runtime.get(key) === '100', { what: 'the fast path to be on again' });
   });
 
   test('stays on where nothing of it changed', async () => {
     const serving = await Serving.start();
-    await serving.reload({ envoy: fastPath(serving) });
     await waitUntil(() => serving.admin.runtime.get(key) === '100', { what: 'the fast path to be on' });
     const sets = () => serving.admin.requests.filter((request) => request.startsWith('/runtime_modify')).length;
     const before = sets();
-    await serving.reload({ envoy: fastPath(serving), health: { ...QUICK_HEALTH, hold_up: '5s' } });
+    await serving.reload({ health: { ...QUICK_HEALTH, hold_up: '5s' } });
     await serving.admin.waitForRequests(5);
     expect([sets(), serving.admin.runtime.get(key)]).toEqual([before, '100']);
   });
@@ -438,7 +442,7 @@ describe('the fast path across a reload', () => {
 describe('serve --watch', () => {
   test('reloads a file that is written to, and one that another takes the place of', async () => {
     const serving = await Serving.start({}, ['--watch']);
-    const from = serving.log.length;
+    const from = serving.serve.lines.length;
     await serving.write({ both_cookies: 'local' });
     expect((await serving.reloads(1, from))[0]).toBe('info config reloaded: both_cookies changed');
     await writeFile(`${serving.path}.new`, stringify({ ...serving.file, on_owner_down: 'keep' }));
@@ -472,9 +476,47 @@ describe('serve --watch', () => {
     expect(serving.log.some(({ message }) => message.includes('reloaded'))).toBe(false);
   });
 
+  test('reloads an overlay that is written to, and after a reload the one that the file then names', async () => {
+    const overlay = (name: string, version: number) =>
+      writeFile(join(dirname(serving.path), name), `node: { metadata: { version: ${version} } }\n`);
+    const serving = await Serving.start({}, ['--watch']);
+    const from = serving.serve.lines.length;
+    const envoy = (name: string) => ({ envoy: { admin: describeAdmin(serving.admin.address), overlay: name } });
+    await overlay('one.yaml', 1);
+    await overlay('two.yaml', 1);
+    await serving.write(envoy('one.yaml'));
+    await serving.reloads(1, from);
+    await overlay('one.yaml', 2);
+    await serving.reloads(2, from);
+    await serving.write(envoy('two.yaml'));
+    await serving.reloads(3, from);
+    await overlay('one.yaml', 3);
+    await overlay('two.yaml', 2);
+    const lines = await serving.reloads(4, from);
+    expect(lines.filter((line) => line.includes('config reloaded'))).toEqual(
+      Array(4).fill('info config reloaded: envoy.overlay changed'),
+    );
+  });
+
+  test('reloads a key file that is written to, and keeps the old keys where the new ones are none', async () => {
+    const serving = await Serving.start({}, ['--watch']);
+    const keys = (text: string) => writeFile(join(dirname(serving.path), 'cookie.key'), text);
+    const from = serving.serve.lines.length;
+    await keys(`${'a'.repeat(32)}\n`);
+    const cookie = { name: 'KVAAVROI', opaque: { key_file: 'cookie.key' } };
+    await serving.write({ local_pool: { cluster: 'local_pool', cookie, servers: ['127.0.0.1:1'] } });
+    await serving.reloads(1, from);
+    await keys(`${'b'.repeat(32)}\n${'a'.repeat(32)}\n`);
+    const lines = await serving.reloads(2, from);
+    expect(lines).toContain('info config reloaded: local_pool.cookie.opaque.key_file changed');
+    await keys('secret\n');
+    expect((await serving.reloads(3, from)).join('\n')).toMatch(/cookie\.key:1: is too short/);
+    expect(serving.log.map(({ message }) => message).join('\n')).not.toMatch(/secret|aaaa|bbbb/);
+  });
+
   test('says once what is wrong with a file, and takes the fixed one', async () => {
     const serving = await Serving.start({}, ['--watch']);
-    const from = serving.log.length;
+    const from = serving.serve.lines.length;
     await serving.write({ bogus: 1 });
     await serving.reloads(1, from);
     await serving.write({ health: { hold_up: '9s' } });

@@ -36,6 +36,31 @@ export async function eastFile(admin: FakeAdmin, changes: SiteFile = {}): Promis
   };
 }
 
+/** What makes {@link eastFile} one with so many applications: `app-1` and so on, with the other sites west and north. */
+export function manyApplications(count: number): SiteFile {
+  const applications = Array.from({ length: count }, (_, index) => {
+    const name = `app-${index + 1}`;
+    const other = (site: string) => ({ site, cookie: `${site.toUpperCase()}-${name}` });
+    return {
+      name,
+      hosts: [`${name}.example.com`],
+      local_pool: { cookie: `EAST-${name}` },
+      remote_pools: [other('west'), other('north')],
+    };
+  });
+  // Every poll of a fake admin interface makes the health of every pool.
+  const health = { poll_interval: '250ms', stale_after: '10s' };
+  return { local_pool: undefined, remote_pools: undefined, applications, health };
+}
+
+/** Makes the pools of {@link manyApplications}, which are up. */
+export function setPoolsOfMany(admin: FakeAdmin, count: number): void {
+  for (let index = 1; index <= count; index++) {
+    admin.setPool(`app-${index}_local`, ['up', 'up']);
+    for (const site of ['west', 'north']) admin.setPool(`app-${index}_${site}`, ['up']);
+  }
+}
+
 export function configOf(file: SiteFile): Config {
   return parseConfig(stringify(file), 'east.yaml');
 }

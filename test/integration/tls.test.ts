@@ -4,17 +4,14 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect as connectTcp } from 'node:net';
 import { connect } from 'node:tls';
 import { status } from '@grpc/grpc-js';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
-import type { Config } from '../../src/config/config.ts';
 import { httpRequest } from '../../src/envoy-admin/http-request.ts';
-import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
-import { type ClientFiles, HOST_NAME, type IssuedFiles, TestCa } from '../support/certificates.ts';
+import { type ClientFiles, HOST_NAME, type IssuedFiles, replaceFile, TestCa } from '../support/certificates.ts';
+import { type East, startEast } from '../support/east.ts';
 import { runCli, startServe } from './cli-process.ts';
 import { ExtProcClient, requestHeaders } from './ext-proc-client.ts';
-import { configOf, eastFile, type SiteFile, startAdmin, TestLog, temporaryDirectory, writeSiteFile } from './site.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
+import { eastFile, type SiteFile, startAdmin, temporaryDirectory, writeSiteFile } from './site.ts';
 
 /** What a sidecar with TLS on both listeners needs, and who comes to it. */
 interface World {
@@ -22,42 +19,33 @@ interface World {
   readonly ca: TestCa;
   readonly server: IssuedFiles;
   readonly right: ClientFiles;
-  readonly file: SiteFile;
+  /** Of the config file. */
+  readonly keys: SiteFile;
 }
 
-async function makeWorld(changes: SiteFile = {}): Promise<World> {
+async function makeWorld(): Promise<World> {
   const directory = await temporaryDirectory();
   const ca = await TestCa.create(directory);
   const [server, envoy] = await Promise.all([ca.issue('server'), ca.issue('envoy')]);
   const tls = { cert_file: server.certFile, key_file: server.keyFile, client_ca_file: ca.certFile };
-  const file = await eastFile(await startAdmin(), { listen_tls: tls, ops_listen_tls: tls, ...changes });
-  return { directory, ca, server, right: await ca.clientOf(envoy), file };
+  return { directory, ca, server, right: await ca.clientOf(envoy), keys: { listen_tls: tls, ops_listen_tls: tls } };
 }
 
-interface East extends World {
-  readonly config: Config;
-  readonly sidecar: Sidecar;
-  readonly log: TestLog;
-}
+type TlsEast = World & East;
 
-/** Site east for the running test. */
-async function startEast(): Promise<East> {
+async function startTlsEast(): Promise<TlsEast> {
   const world = await makeWorld();
-  const config = configOf(world.file);
-  const log = new TestLog();
-  const sidecar = await startSidecar(config, log.logger);
-  onTestFinished(() => sidecar.close());
-  return { ...world, config, sidecar, log };
+  return { ...world, ...(await startEast(world.keys)) };
 }
 
-function clientOf({ config }: East, tls?: Partial<ClientFiles>): ExtProcClient {
+function clientOf({ config }: TlsEast, tls?: Partial<ClientFiles>): ExtProcClient {
   const client = new ExtProcClient(config.listen, tls);
   onTestFinished(() => client.close());
   return client;
 }
 
 /** The decision that a client gets, or how its call ends without one. */
-async function askForDecision(east: East, tls?: Partial<ClientFiles>): Promise<string> {
+async function askForDecision(east: TlsEast, tls?: Partial<ClientFiles>): Promise<string> {
   const stream = clientOf(east, tls).open();
   stream.send(requestHeaders({}));
   const { code } = await stream.ended;
@@ -65,13 +53,13 @@ async function askForDecision(east: East, tls?: Partial<ClientFiles>): Promise<s
 }
 
 /** The status that the ops listener answers, or `refused`. */
-async function askOps({ config }: East, tls?: Partial<ClientFiles>): Promise<number | 'refused'> {
+async function askOps({ config }: TlsEast, tls?: Partial<ClientFiles>): Promise<number | 'refused'> {
   const over = tls === undefined ? {} : { tls: { servername: HOST_NAME, ...tls } };
   const answer = httpRequest(config.opsListen, { method: 'GET', path: '/livez', timeoutMs: 10_000, ...over });
   return await answer.then((got) => got.status).catch(() => 'refused' as const);
 }
 
-type Who = (east: East) => Promise<Partial<ClientFiles> | undefined>;
+type Who = (east: TlsEast) => Promise<Partial<ClientFiles> | undefined>;
 
 const REFUSED: readonly (readonly [who: string, client: Who, why: RegExp])[] = [
   [
@@ -93,14 +81,14 @@ const REFUSED: readonly (readonly [who: string, client: Who, why: RegExp])[] = [
 
 describe('the ext_proc listener with TLS', () => {
   test('decides for a client with the right certificate, and answers its health checks', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const client = clientOf(east, east.right);
     expect((await client.decide({})).decision).toBe('local');
     expect(await client.health()).toBe('SERVING');
   });
 
   test.each(REFUSED)('takes no client %s, says why, and goes on', async (_, who, why) => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const before = clientOf(east, east.right);
     expect((await before.decide({})).decision).toBe('local');
     expect(await askForDecision(east, await who(east))).toBe('UNAVAILABLE');
@@ -110,7 +98,7 @@ describe('the ext_proc listener with TLS', () => {
   });
 
   test('offers no version of TLS before 1.2', async () => {
-    const { config, right } = await startEast();
+    const { config, right } = await startTlsEast();
     if (config.listen.kind === 'unix') throw new Error('no TLS there');
     const { host, port } = config.listen;
     const ciphers = 'DEFAULT:@SECLEVEL=0';
@@ -130,7 +118,7 @@ describe('the ext_proc listener with TLS', () => {
   test.each(['TLSv1.2', 'TLSv1.3'] as const)(
     'resumes no session of %s, which would pass by a new CA',
     async (version) => {
-      const { config, right } = await startEast();
+      const { config, right } = await startTlsEast();
       if (config.listen.kind === 'unix') throw new Error('no TLS there');
       const { host, port } = config.listen;
       const options = { ...right, host, port, servername: HOST_NAME, ALPNProtocols: ['h2'], maxVersion: version };
@@ -148,7 +136,7 @@ describe('the ext_proc listener with TLS', () => {
   );
 
   test('stops in peace with a client connected', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const client = clientOf(east, east.right);
     expect((await client.decide({})).decision).toBe('local');
     await east.sidecar.close();
@@ -158,12 +146,12 @@ describe('the ext_proc listener with TLS', () => {
 
 describe('the ops listener with TLS', () => {
   test('answers a client with the right certificate', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     expect(await askOps(east, east.right)).toBe(200);
   });
 
   test.each(REFUSED)('takes no client %s, says why, and goes on', async (_, who, why) => {
-    const east = await startEast();
+    const east = await startTlsEast();
     expect(await askOps(east, await who(east))).toBe('refused');
     await waitUntil(() => east.log.matching(why).length > 0, { what: 'the refusal to be logged' });
     expect(east.log.matching(why)[0]).toMatch(/^warn ops_listen: /);
@@ -171,7 +159,7 @@ describe('the ops listener with TLS', () => {
   });
 
   test('stops without waiting for a client in the middle of its handshake', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const { opsListen } = east.config;
     if (opsListen.kind === 'unix') throw new Error('no TLS there');
     const idle = connectTcp(opsListen.port, opsListen.host);
@@ -185,7 +173,8 @@ describe('the ops listener with TLS', () => {
   });
 
   test("answers the sidecar's own commands, which show its certificate", async () => {
-    const { file, ca, directory } = await makeWorld();
+    const { keys, ca, directory } = await makeWorld();
+    const file = await eastFile(await startAdmin(), keys);
     const configFile = await writeSiteFile(file);
     await startServe(configFile);
     const [status, drain] = [await runCli(['status', '-c', configFile]), await runCli(['drain', '-c', configFile])];
@@ -203,7 +192,7 @@ describe('the ops listener with TLS', () => {
 
 describe('certificates that change', () => {
   /** The name on the certificate that a listener shows. */
-  async function shownBy({ config, right }: East): Promise<string> {
+  async function shownBy({ config, right }: TlsEast): Promise<string> {
     if (config.listen.kind === 'unix') throw new Error('no TLS there');
     const { host, port } = config.listen;
     const connection = connect({ host, port, servername: HOST_NAME, ...right, ALPNProtocols: ['h2'] });
@@ -218,7 +207,7 @@ describe('certificates that change', () => {
   }
 
   test('are shown from then on, and connections that are there stay', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const client = clientOf(east, east.right);
     const stream = client.open();
     expect(await shownBy(east)).toBe('server');
@@ -233,11 +222,11 @@ describe('certificates that change', () => {
   });
 
   test('are in the metrics by when they end', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     // Of a bundle of CAs the last one to end counts, for the others may be old ones.
     const old = await TestCa.create(east.directory, 'old-ca', { days: 1 });
     const ca = await readFile(east.ca.certFile, 'utf8');
-    await writeFile(east.ca.certFile, (await readFile(old.certFile, 'utf8')) + ca);
+    await replaceFile(east.ca.certFile, (await readFile(old.certFile, 'utf8')) + ca);
     await waitUntil(() => east.log.matching(/new certificates/).length === 2, { what: 'both listeners to have it' });
     const ends = {
       cert_file: new X509Certificate(await readFile(east.server.certFile)).validTo,
@@ -256,8 +245,9 @@ describe('certificates that change', () => {
   });
 
   test('are refused where they are bad, by the name of their file, and the old ones stay', async () => {
-    const east = await startEast();
-    await writeFile(east.server.certFile, 'no certificate');
+    const east = await startTlsEast();
+    // As a whole: half of it might be seen, and be told of as well.
+    await replaceFile(east.server.certFile, 'no certificate');
     await waitUntil(() => east.log.matching(/the old certificates stay/).length === 2, { what: 'both to refuse it' });
     const { certFile } = east.server;
     expect(east.log.matching(/the old certificates stay/).toSorted()).toEqual(
@@ -271,7 +261,7 @@ describe('certificates that change', () => {
   });
 
   test('of the CA let in whom it has signed, and nobody else any more', async () => {
-    const east = await startEast();
+    const east = await startTlsEast();
     const next = await TestCa.create(east.directory, 'next-ca');
     const newcomer = { ...(await next.clientOf(await next.issue('newcomer'))), ca: east.right.ca };
     expect(await askForDecision(east, newcomer)).toBe('UNAVAILABLE');
@@ -285,7 +275,11 @@ describe('serve says in one line, and exits 2, of a certificate', () => {
   async function complaintOf(spoil: (world: World) => Promise<unknown>): Promise<string> {
     const world = await makeWorld();
     await spoil(world);
-    const { code, stdout, stderr } = await runCli(['serve', '-c', await writeSiteFile(world.file)]);
+    const { code, stdout, stderr } = await runCli([
+      'serve',
+      '-c',
+      await writeSiteFile(await eastFile(await startAdmin(), world.keys)),
+    ]);
     expect([code, stdout]).toEqual([2, '']);
     return stderr.replaceAll(world.directory, 'DIR');
   }

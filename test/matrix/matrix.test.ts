@@ -21,7 +21,14 @@ const REQUESTS = 3_000;
 /** What the sidecar promises for its stop. */
 const MOST_MS_TO_STOP = 5_000;
 
-const CELLS = ENVOY_RELEASES.flatMap((envoyVersion) => NODE_RELEASES.map((node) => [envoyVersion, node] as const));
+/** `MATRIX=cross`: each Envoy with the newest Node, and each Node with the newest Envoy, in half of the time. */
+const IS_CROSS = process.env.MATRIX === 'cross';
+
+const CELLS = ENVOY_RELEASES.flatMap((envoyVersion) =>
+  NODE_RELEASES.map((node) => [envoyVersion, node] as const),
+).filter(
+  ([envoyVersion, node]) => !IS_CROSS || envoyVersion === ENVOY_RELEASES.at(-1) || node === NODE_RELEASES.at(-1),
+);
 const cells = new Map<string, 'passed' | 'failed'>();
 
 function nameOf(envoyVersion: EnvoyRelease, node: NodeRelease): string {
@@ -63,7 +70,21 @@ describe.each(CELLS)('Envoy %s, Node %s', (envoyVersion, node) => {
       if (site.sidecar().hasEnded) await site.startSidecar();
     }
     await lab.ready();
+    await waitUntil(isSteady, { what: 'each site to serve its new clients' });
   });
+
+  /** Every worker of the Envoys has heard that the pools are up again: no new session begins elsewhere, to move later. */
+  async function isSteady(): Promise<boolean> {
+    for (const site of lab.sites) {
+      for (let turn = 0; turn < 10; turn++) {
+        const client = new Client();
+        const { site: served } = await client.ask(site.url);
+        client.close();
+        if (served !== site.name) return false;
+      }
+    }
+    return true;
+  }
 
   test('it is these versions that run', async () => {
     for (const site of lab.sites) {

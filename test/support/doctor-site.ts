@@ -3,21 +3,19 @@ import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import { pino } from 'pino';
-import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { fetchEnvoy } from '../../lab/envoy-binary.ts';
-import { startEnvoyProcess } from '../../lab/site-processes.ts';
+import { startEnvoyProcess, startSidecarProcess } from '../../lab/site-processes.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
 import { runCli } from '../../src/cli/run.ts';
-import { parseConfig } from '../../src/config/load.ts';
-import { renderBootstrap } from '../../src/envoy-config/bootstrap.ts';
-import { type Sidecar, startSidecar } from '../../src/runtime/sidecar.ts';
+import type { Finding } from '../../src/doctor/finding.ts';
+import { SIDECAR_CLUSTER } from '../../src/envoy-config/names.ts';
+import { type Changes, DoctorFile, type Examined, type Ports } from './doctor-file.ts';
 import { freePorts } from './free-ports.ts';
-import { paste, type Tree } from './json-tree.ts';
 
 const reportShape = z.object({
   site: z.string(),
-  envoy: z.object({ admin: z.string(), version: z.string().nullable() }),
+  envoy: z.object({ version: z.string().nullable() }),
   counts: z.record(z.string(), z.number()),
   findings: z.array(
     z.object({
@@ -30,49 +28,40 @@ const reportShape = z.object({
   ),
 });
 
-export type DoctorFinding = z.infer<typeof reportShape>['findings'][number];
+const clustersShape = z.object({
+  cluster_statuses: z.array(
+    z.object({
+      name: z.string(),
+      host_statuses: z
+        .array(z.object({ health_status: z.object({ failed_active_health_check: z.boolean().optional() }) }))
+        .optional(),
+    }),
+  ),
+});
 
-export interface Examined {
-  readonly code: number;
-  readonly findings: readonly DoctorFinding[];
-}
-
-export interface Ports {
-  readonly edge: number;
-  readonly second: number;
-  readonly admin: number;
-  readonly nobody: number;
-}
-
-/** What is changed before Envoy starts: its bootstrap, and what the config file says. */
-export interface Changes {
-  readonly bootstrap?: (bootstrap: Tree, ports: Ports) => void;
-  /** Pasted over the config file that doctor reads, and that the bootstrap is not rendered from. */
-  readonly config?: Tree;
-  /** Pasted over the config file from which the bootstrap is rendered. */
-  readonly rendered?: Tree;
+/** What else a real Envoy can be put through. */
+export interface LiveChanges extends Changes {
   /** While Envoy runs, before it is examined. */
   readonly meanwhile?: (edgeUrl: string) => Promise<void>;
+  /** What is changed keeps Envoy from its sidecars. */
+  readonly withoutSidecars?: boolean;
 }
 
 /** Servers of both sites and two sidecars, that stay, for Envoys that come and go with one config after another. */
 export class DoctorSite {
   readonly directory: string;
-  readonly ports: Ports;
-  readonly #file: Tree;
+  readonly file: DoctorFile;
   readonly #binary: string;
   readonly #parts: { close(): void | Promise<void> }[];
 
   private constructor(options: {
     directory: string;
-    ports: Ports;
-    file: Tree;
+    file: DoctorFile;
     binary: string;
     parts: { close(): void | Promise<void> }[];
   }) {
     this.directory = options.directory;
-    this.ports = options.ports;
-    this.#file = options.file;
+    this.file = options.file;
     this.#binary = options.binary;
     this.#parts = options.parts;
   }
@@ -81,43 +70,20 @@ export class DoctorSite {
     const binary = await fetchEnvoy(release);
     const directory = await mkdtemp(join(tmpdir(), 'site-persistence-doctor-'));
     const [edge = 0, second = 0, admin = 0, nobody = 0, ...others] = await freePorts(10);
-    const [app1 = 0, app2 = 0, west = 0, one = 0, two = 0, ops = 0] = others;
-    const file: Tree = {
-      site: 'east',
-      listen: `127.0.0.1:${one}`,
-      ops_listen: `127.0.0.1:${ops}`,
-      local_pool: {
-        cluster: 'local_pool',
-        // Before 1.39 a ttl is warned of.
-        cookie: { name: 'KVAAVROI', path: '/', same_site: 'Lax', ...(release.startsWith('1.40') ? { ttl: '1h' } : {}) },
-        servers: [`127.0.0.1:${app1}`, `127.0.0.1:${app2}`],
-        health_check: { path: '/healthz', interval: '1s' },
-      },
-      remote_pools: [
-        {
-          site: 'west',
-          cluster: 'remote_pool',
-          cookie: { name: 'DDVHSLLQ', path: '/' },
-          servers: [`127.0.0.1:${west}`],
-        },
-      ],
-      envoy: {
-        admin: `http://127.0.0.1:${admin}`,
-        listen: `127.0.0.1:${edge}`,
-        sidecars: [`127.0.0.1:${one}`, `127.0.0.1:${two}`],
-        version: release.split('.').slice(0, 2).join('.'),
-      },
-    };
-    const config = parseConfig(stringify(file), 'site.yaml', 'rendering');
+    const [app1 = 0, app2 = 0, west = 0, sidecar1 = 0, sidecar2 = 0, ops = 0] = others;
+    const ports = { edge, second, admin, nobody, app1, app2, west, sidecar1, sidecar2, ops };
+    const file = new DoctorFile(release, ports);
     const servers = await Promise.all([app1, app2, west].map(serve));
-    const sidecars: Sidecar[] = [];
-    const logger = pino({ level: 'silent' });
-    sidecars.push(await startSidecar(config, logger));
-    const another = { ...config, listen: { kind: 'tcp', host: '127.0.0.1', port: two } as const };
-    const opsListen = { kind: 'unix', path: join(directory, 'ops.sock') } as const;
-    sidecars.push(await startSidecar({ ...another, opsListen }, logger));
+    // Which keys the runtime has is the tests' business.
+    const configFile = join(directory, 'sidecars.yaml');
+    await writeFile(configFile, file.text({ envoy: { fast_path: false } }));
+    // As processes: doctor works in this one, and holds up what would answer Envoy's health checks in it.
+    const another = ['--listen', `127.0.0.1:${sidecar2}`, '--ops-listen', `unix:${join(directory, 'ops.sock')}`];
+    const sidecars = await Promise.all(
+      [[], another].map((args) => startSidecarProcess({ site: 'east', configFile, args })),
+    );
     const parts = [
-      ...sidecars,
+      ...sidecars.map((sidecar) => ({ close: () => sidecar.stop('SIGKILL') })),
       ...servers.map((server) => ({
         close() {
           server.close();
@@ -125,42 +91,28 @@ export class DoctorSite {
         },
       })),
     ];
-    return new DoctorSite({ directory, ports: { edge, second, admin, nobody }, file, binary, parts });
+    return new DoctorSite({ directory, file, binary, parts });
   }
 
-  /** The bootstrap that is right, as the commands would print it. */
-  render(changes: Tree = {}): Tree {
-    const text = this.configText(changes);
-    return parse(
-      stringify(renderBootstrap(parseConfig(text, 'site.yaml', 'rendering')), { aliasDuplicateObjects: false }),
-    );
-  }
-
-  configText(changes: Tree = {}): string {
-    const file = structuredClone(this.#file);
-    paste(file, changes);
-    return stringify(file);
+  get ports(): Ports {
+    return this.file.ports;
   }
 
   /** Runs an Envoy with these changes, and what doctor says of it to a machine. */
-  async examine(changes: Changes = {}): Promise<Examined> {
+  async examine(changes: LiveChanges = {}): Promise<Examined> {
     return await this.#withEnvoy(changes, doctor);
   }
 
   /** The same, for people. */
-  async print(changes: Changes): Promise<string> {
+  async print(changes: LiveChanges): Promise<string> {
     return await this.#withEnvoy(changes, async (file) => (await runDoctor(['doctor', '-c', file])).stdout);
   }
 
-  async #withEnvoy<T>(
-    { bootstrap: change, config, rendered = {}, meanwhile }: Changes,
-    action: (configFile: string) => Promise<T>,
-  ): Promise<T> {
-    const bootstrap = this.render(rendered);
-    change?.(bootstrap, this.ports);
+  async #withEnvoy<T>(changes: LiveChanges, action: (configFile: string) => Promise<T>): Promise<T> {
+    const { meanwhile, withoutSidecars = false } = changes;
     const adminUrl = `http://127.0.0.1:${this.ports.admin}`;
     const bootstrapFile = join(this.directory, 'envoy.json');
-    await writeFile(bootstrapFile, JSON.stringify(bootstrap));
+    await writeFile(bootstrapFile, JSON.stringify(this.file.bootstrap(changes)));
     const envoy = await startEnvoyProcess({
       site: 'east',
       binary: this.#binary,
@@ -169,9 +121,10 @@ export class DoctorSite {
       concurrency: 1,
     });
     try {
+      if (!withoutSidecars) await sidecarsAnswer(adminUrl);
       await meanwhile?.(`http://127.0.0.1:${this.ports.edge}`);
       const configFile = join(this.directory, 'site.yaml');
-      await writeFile(configFile, this.configText(config ?? rendered));
+      await writeFile(configFile, this.file.examinedText(changes));
       return await action(configFile);
     } finally {
       await envoy.stop('SIGKILL');
@@ -184,11 +137,30 @@ export class DoctorSite {
   }
 }
 
+/** On a busy machine their first health check may be too late for its time-out, and they are down until the next one. */
+async function sidecarsAnswer(adminUrl: string): Promise<void> {
+  await waitUntil(
+    async () => {
+      const { cluster_statuses: clusters } = clustersShape.parse(
+        await (await fetch(`${adminUrl}/clusters?format=json`)).json(),
+      );
+      const hosts = clusters.find(({ name }) => name === SIDECAR_CLUSTER)?.host_statuses ?? [];
+      return hosts.every((host) => host.health_status.failed_active_health_check !== true);
+    },
+    { what: 'the sidecars to pass their health checks' },
+  );
+}
+
 /** Runs `doctor --json`. @throws where it did not say JSON of its shape */
 export async function doctor(configFile: string): Promise<Examined> {
   const { code, stdout, stderr } = await runDoctor(['doctor', '--config', configFile, '--json']);
   if (stdout === '') throw new Error(stderr);
-  return { code, findings: reportShape.parse(JSON.parse(stdout)).findings };
+  return { code, findings: findingsIn(stdout) };
+}
+
+/** Of what `doctor --json` printed. */
+export function findingsIn(printed: string): readonly Finding[] {
+  return reportShape.parse(JSON.parse(printed)).findings;
 }
 
 /** Runs the command within this process. */

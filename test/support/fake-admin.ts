@@ -45,6 +45,9 @@ export interface FakeHost {
 
 const DRIP_MS = 10;
 
+/** As Envoy's. */
+const MAX_HEADER_BYTES = 60 * 1024;
+
 let hugeAnswer: Buffer | undefined;
 
 function makeHugeAnswer(): Buffer {
@@ -84,6 +87,8 @@ export class FakeAdmin {
   slowMs = 50;
   /** A `stats_matcher` that lets nothing of a cluster be seen. */
   hidesStats = false;
+  /** `alt_stat_name` of clusters. */
+  readonly observabilityNames = new Map<string, string>();
   /** What `POST /runtime_modify` has set. */
   readonly runtime = new Map<string, string>();
   /** Envoy's `layered_runtime` has a layer that takes what is set. */
@@ -135,7 +140,9 @@ export class FakeAdmin {
 
   /** Begins to listen; for one that was closed, on the same address as before. */
   async listen(): Promise<void> {
-    const server = createServer((request, response) => this.#receive(request, response));
+    const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) =>
+      this.#receive(request, response),
+    );
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -256,7 +263,9 @@ export class FakeAdmin {
       case '/clusters': {
         const clusters = [...this.#pools].filter(([name]) => filter.test(name));
         // As Envoy, which leaves out what is empty.
-        return clusters.length === 0 ? {} : { cluster_statuses: clusters.map(renderCluster) };
+        return clusters.length === 0
+          ? {}
+          : { cluster_statuses: clusters.map((cluster) => this.#renderCluster(cluster)) };
       }
       case '/runtime':
         return {
@@ -272,27 +281,27 @@ export class FakeAdmin {
 
   #stats(): { name: string; value: number }[] {
     return [...this.#pools].flatMap(([cluster, hosts]) => {
-      const prefix = `cluster.${cluster.replaceAll(':', '_')}`;
+      const prefix = `cluster.${(this.observabilityNames.get(cluster) ?? cluster).replaceAll(':', '_')}`;
       const count = (health: string) => hosts.filter((host) => COARSE_HEALTH[host.state] === health).length;
       return [
         { name: `${prefix}.health_check.failure`, value: this.#failedChecks.get(cluster) ?? 0 },
         { name: `${prefix}.membership_degraded`, value: count('degraded') },
-        { name: `${prefix}.membership_excluded`, value: 0 },
+        { name: `${prefix}.membership_excluded`, value: hosts.filter((host) => host.state === 'EDS draining').length },
         { name: `${prefix}.membership_healthy`, value: count('healthy') },
         { name: `${prefix}.membership_total`, value: hosts.length },
         { name: `${prefix}.upstream_cx_active`, value: 7 },
       ];
     });
   }
-}
 
-function renderCluster([name, hosts]: readonly [string, readonly FakeHost[]]): object {
-  return {
-    name,
-    ...(hosts.length === 0 ? {} : { host_statuses: hosts.map(renderHost) }),
-    circuit_breakers: { thresholds: [{ max_connections: 1024 }, { priority: 'HIGH', max_connections: 1024 }] },
-    observability_name: name,
-  };
+  #renderCluster([name, hosts]: readonly [string, readonly FakeHost[]]): object {
+    return {
+      name,
+      ...(hosts.length === 0 ? {} : { host_statuses: hosts.map(renderHost) }),
+      circuit_breakers: { thresholds: [{ max_connections: 1024 }, { priority: 'HIGH', max_connections: 1024 }] },
+      observability_name: this.observabilityNames.get(name) ?? name,
+    };
+  }
 }
 
 function renderHost(host: FakeHost): object {

@@ -49,7 +49,8 @@ export class HopCertificates {
     Object.assign(file.envoy, {
       hop_listen: `127.0.0.1:${this.ports[site]}`,
       hop_listen_tls: { ...own, client_ca_file: this.caFile },
-      secrets_dir: join(this.#directory, `${site}-secrets`),
+      // What Envoy follows has them in it.
+      ...(file.envoy.config_dir === undefined ? { secrets_dir: join(this.#directory, `${site}-secrets`) } : {}),
     });
     Object.assign(file.remote_pools[0] ?? {}, {
       servers: [`127.0.0.1:${this.ports[site === 'east' ? 'west' : 'east']}`],

@@ -13,6 +13,8 @@ export interface LoadOptions {
   /** Each request comes from a client never seen before. */
   readonly forgetful?: boolean;
   readonly onLoss?: (client: number, reason: string) => void;
+  /** A session was answered by another server than before: `site/server`. */
+  readonly onMove?: (client: number, from: string, to: string) => void;
 }
 
 export interface LoadReport {
@@ -67,7 +69,8 @@ export class Load {
     const states = await Promise.all(
       Array.from({ length: options.clients ?? 8 }, async (_, index): Promise<ClientState> => {
         const client = new Client();
-        const first = await client.ask(options.homes[index % options.homes.length] ?? '');
+        const headers = options.request?.headers ?? {};
+        const first = await client.ask(options.homes[index % options.homes.length] ?? '', { headers });
         return { client, servers: [serverOf(first)], lost: 0 };
       }),
     );
@@ -122,7 +125,11 @@ export class Load {
         const answer = await state.client.request(edges[turn % edges.length] ?? '', request);
         if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body.slice(0, 80)}`);
         const server = serverOf(JSON.parse(answer.body) as AppAnswer);
-        if (state.servers.at(-1) !== server) state.servers.push(server);
+        const before = state.servers.at(-1);
+        if (before !== server) {
+          state.servers.push(server);
+          if (before !== undefined) this.#options.onMove?.(index, before, server);
+        }
       } catch (error) {
         state.lost++;
         this.#lossTimes.push(performance.now());

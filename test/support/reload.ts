@@ -15,10 +15,15 @@ export async function writeConfig({ configFile }: SiteLab, change: (file: Config
 export async function reload({ sidecars }: SiteLab): Promise<void> {
   await Promise.all(
     sidecars.map(async (sidecar) => {
-      const ends = () => sidecar.lines.filter((line) => /config reloaded|config file rejected/.test(line)).length;
+      const ends = () =>
+        sidecar.lines.filter((line) => /config reloaded|config file rejected|could not be reloaded/.test(line)).length;
       const before = ends();
       sidecar.signal('SIGHUP');
-      await waitUntil(() => ends() > before, { what: `the reload of ${sidecar.name}`, intervalMs: 5 });
+      await waitUntil(() => ends() > before, {
+        what: `the reload of ${sidecar.name}`,
+        intervalMs: 5,
+        timeoutMs: 60_000,
+      });
     }),
   );
 }

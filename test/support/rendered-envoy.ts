@@ -18,18 +18,27 @@ export interface RenderedEnvoyOptions {
   readonly directory: string;
   /** As in the config file; by default on a free port. */
   readonly admin?: string;
-  /** More of the config file's section `envoy`. */
+  /** More of the config file. */
+  readonly file?: Readonly<Record<string, unknown>>;
+  /** More of its section `envoy`. */
   readonly envoy?: Readonly<Record<string, unknown>>;
+  /** Changes the rendered bootstrap. */
+  readonly patch?: (bootstrap: string) => string;
 }
 
 export interface RenderedEnvoy {
   readonly configFile: string;
   readonly edgePort: number;
+  /** Where the only server of the local pool would listen. */
+  readonly serverPort: number;
+  readonly admin: string;
+  /** What Envoy has said so far. */
+  readonly lines: readonly string[];
 }
 
 /** An Envoy as `envoy` prints it, while the action runs, with neither a sidecar nor a server. */
 export async function withRenderedEnvoy(
-  { release, directory, admin: givenAdmin, envoy = {} }: RenderedEnvoyOptions,
+  { release, directory, admin: givenAdmin, file = {}, envoy = {}, patch = (text) => text }: RenderedEnvoyOptions,
   action: (envoy: RenderedEnvoy) => Promise<void>,
 ): Promise<void> {
   const [edgePort = 0, sidecar = 0, local = 0, remote = 0, adminPort = 0] = await freePorts(5);
@@ -40,6 +49,7 @@ export async function withRenderedEnvoy(
     listen: `127.0.0.1:${sidecar}`,
     local_pool: { cluster: 'local_pool', cookie: 'KVAAVROI', servers: [`127.0.0.1:${local}`] },
     remote_pools: [{ site: 'west', cluster: 'remote_pool', cookie: 'DDVHSLLQ', servers: [`127.0.0.1:${remote}`] }],
+    ...file,
     envoy: {
       admin,
       listen: `127.0.0.1:${edgePort}`,
@@ -49,7 +59,7 @@ export async function withRenderedEnvoy(
   };
   await writeFile(configFile, stringify(config));
   const bootstrap = join(directory, 'envoy.yaml');
-  await writeFile(bootstrap, (await run(process.execPath, [CLI, 'envoy', '--config', configFile])).stdout);
+  await writeFile(bootstrap, patch((await run(process.execPath, [CLI, 'envoy', '--config', configFile])).stdout));
   const child = new ManagedProcess({
     name: `Envoy ${release}`,
     command: await fetchEnvoy(release),
@@ -62,7 +72,7 @@ export async function withRenderedEnvoy(
       return (await httpRequest(parseAdminAddress(admin), ask).catch(() => undefined))?.status === 200;
     };
     await waitUntil(isReady, { what: `Envoy ${release} to be ready` });
-    await action({ configFile, edgePort });
+    await action({ configFile, edgePort, serverPort: local, admin, lines: child.lines });
   } finally {
     await child.stop('SIGKILL');
   }

@@ -2,6 +2,7 @@ import { get } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { urlToHttpOptions } from 'node:url';
 import { waitUntil } from '../../lab/wait-until.ts';
+import { DEFAULT_APPLICATION } from '../../src/config/config.ts';
 
 const SERIES = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/;
 
@@ -57,13 +58,14 @@ export class Scrape {
     return value;
   }
 
-  /** The decisions other than of the status URI, as `decision owner`, which are not 0. */
-  decisions(): Record<string, number> {
+  /** The decisions of an application other than of the status URI, as `decision owner`, which are not 0. */
+  decisions(of = DEFAULT_APPLICATION): Record<string, number> {
     const found: Record<string, number> = {};
     for (const [key, value] of this.series) {
-      const [, decision, owner] =
-        /^site_persistence_decisions_total\{decision="(\w+)",owner="(\w+)"\}$/.exec(key) ?? [];
-      if (decision !== undefined && decision !== 'status' && value > 0) found[`${decision} ${owner}`] = value;
+      const [, decision, owner, application] =
+        /^site_persistence_decisions_total\{decision="(\w+)",owner="(\w+)",application="([\w-]+)"\}$/.exec(key) ?? [];
+      if (application !== of || decision === 'status' || value === 0) continue;
+      found[`${decision} ${owner}`] = value;
     }
     return found;
   }

@@ -15,10 +15,15 @@ import {
 } from '../../lab/site-processes.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { parseAdminAddress } from '../../src/config/address.ts';
-import { FAST_PATH_KEY } from '../../src/contract.ts';
+import { DEFAULT_APPLICATION } from '../../src/config/config.ts';
+import { siteKey } from '../../src/contract.ts';
 import { httpRequest } from '../../src/envoy-admin/http-request.ts';
 import { type SiteStateReport, siteStateSchema } from '../../src/ops/state.ts';
+import { Client } from './client.ts';
 import { freePorts } from './free-ports.ts';
+
+/** Whether the sites have a second application beside the one that is tested; by the environment, for whole suites. */
+const HAS_TWO = process.env.APPLICATIONS === 'two';
 
 const run = promisify(execFile);
 
@@ -50,13 +55,19 @@ export interface LabOptions {
   /** Changes a site's rendered Envoy bootstrap. */
   readonly patchBootstrap?: (bootstrap: string, site: 'east' | 'west') => string;
   readonly concurrency?: number;
-  /** By default as the environment has it, so that a whole suite can run with either. */
+  /** By default on, or as the environment has it, so that a whole suite can run with either. */
   readonly fastPath?: boolean;
+  /** Whether the Envoys follow the config files; by default as the environment has it. */
+  readonly configDir?: boolean;
+  /** The Host by which the status URI is asked; by default the address. */
+  readonly host?: string;
 }
 
 const READYZ = { method: 'GET', path: '/readyz', timeoutMs: 5_000 } as const;
 
-const FAST_PATH = process.env.FAST_PATH === 'true';
+const FAST_PATH = process.env.FAST_PATH !== 'false';
+
+const CONFIG_DIR = process.env.CONFIG_DIR === 'true';
 
 interface SitePorts {
   readonly edge: number;
@@ -77,6 +88,10 @@ export class SiteLab {
   readonly sidecars: ManagedProcess[] = [];
   /** The listen address of each sidecar. */
   readonly sidecarAddresses: readonly string[];
+  /** The names of its applications. */
+  applications: readonly string[] = [DEFAULT_APPLICATION];
+  /** Those of the two that its config names. */
+  knownSites: readonly ('east' | 'west')[] = ['east', 'west'];
   envoy: ManagedProcess | undefined;
   readonly #ports: SitePorts;
   readonly #binary: string;
@@ -84,6 +99,7 @@ export class SiteLab {
   readonly #concurrency: number;
   readonly #node: string;
   readonly #appsSpeak: AppProtocol;
+  readonly #host: string | undefined;
 
   constructor(options: {
     name: 'east' | 'west';
@@ -94,6 +110,7 @@ export class SiteLab {
     concurrency: number;
     node: string;
     appsSpeak: AppProtocol;
+    host: string | undefined;
   }) {
     this.name = options.name;
     this.url = `http://127.0.0.1:${options.ports.edge}`;
@@ -107,6 +124,7 @@ export class SiteLab {
     this.#concurrency = options.concurrency;
     this.#node = options.node;
     this.#appsSpeak = options.appsSpeak;
+    this.#host = options.host;
   }
 
   async render(patch: (bootstrap: string, site: 'east' | 'west') => string): Promise<void> {
@@ -173,15 +191,30 @@ export class SiteLab {
     return sidecar;
   }
 
-  /** Waits until the sidecar says so of the status URI. */
+  /** Waits until the status URI says so and, when it says 503, a sidecar that runs knows why. */
   async waitForStatus(status: 200 | 503): Promise<void> {
+    const client = new Client();
+    const headers = this.#host === undefined ? {} : { host: this.#host };
     await waitUntil(
       async () => {
-        const answer = await fetch(`${this.url}/local_pool_status`).catch(() => undefined);
-        const body = await answer?.text();
-        return answer?.status === status && body === `LOCAL POOL STATE: ${status === 200 ? 'UP' : 'DOWN'}`;
+        const answer = await client.request(`${this.url}/local_pool_status`, { headers }).catch(() => undefined);
+        return answer?.status === status && answer.body === `LOCAL POOL STATE: ${status === 200 ? 'UP' : 'DOWN'}`;
       },
       { what: `${this.name}'s status URI to say ${status}` },
+    );
+    client.close();
+    if (status === 503 && !this.sidecar().hasEnded) await this.#waitForSidecar();
+  }
+
+  /** In steady state Envoy itself answers the status URI, and may know a moment before the sidecar that the local pool is down. */
+  async #waitForSidecar(): Promise<void> {
+    await waitUntil(
+      async () => {
+        const state = await this.state().catch(() => undefined);
+        const isDown = state?.pools[0]?.up === false && state.fast_path !== 'on';
+        return state === undefined || !state.health_known || state.applications.some((of) => of.draining) || isDown;
+      },
+      { what: `${this.name}'s sidecar to see its pool down` },
     );
   }
 
@@ -197,12 +230,14 @@ export class SiteLab {
     );
   }
 
-  /** Waits until Envoy itself says what its fast path is. */
-  async waitForFastPath(state: 'on' | 'off'): Promise<void> {
+  /** Waits until Envoy itself says whether a site is up for its steady routes. */
+  async waitForFastPath(state: 'on' | 'off', site: 'east' | 'west' = this.name): Promise<void> {
     const wanted = state === 'on' ? '100' : '0';
-    await waitUntil(async () => ((await this.runtime(FAST_PATH_KEY)) ?? '0') === wanted, {
-      what: `${this.name}'s fast path to be ${state}`,
-    });
+    for (const application of this.applications) {
+      await waitUntil(async () => ((await this.runtime(siteKey(application, site))) ?? '0') === wanted, {
+        what: `${this.name}'s fast path of ${application} for ${site} to be ${state}`,
+      });
+    }
   }
 
   /** A runtime key's value in this site's Envoy. */
@@ -218,9 +253,11 @@ export class SiteLab {
     await writeFile(this.configFile, stringify(moved));
   }
 
-  /** What the sidecar says of itself. */
-  async state(): Promise<SiteStateReport> {
-    return siteStateSchema.parse(await (await fetch(`${this.opsUrl}/api/state`)).json());
+  /** What a sidecar says of itself. */
+  async state(index = 0): Promise<SiteStateReport> {
+    const ops = parseAdminAddress(this.opsAddress(index));
+    const { body } = await httpRequest(ops, { method: 'GET', path: '/api/state', timeoutMs: 5_000 });
+    return siteStateSchema.parse(JSON.parse(body));
   }
 
   /** A counter or gauge of this site's Envoy. */
@@ -258,8 +295,10 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     patchBootstrap = (text) => text,
     concurrency = 2,
     fastPath = FAST_PATH,
+    configDir = CONFIG_DIR,
     node = process.execPath,
     appsSpeak = 'http1',
+    host,
   } = options;
   const binary = await fetchEnvoy(envoyVersion);
   const directory = await mkdtemp(join(tmpdir(), 'site-persistence-lab-'));
@@ -268,7 +307,8 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     const sidecarAddresses = Array.from({ length: sidecars }, (_, index) =>
       sidecars === 1 ? `127.0.0.1:${ports[name].sidecar}` : `unix:${directory}/${name}-${index}.sock`,
     );
-    return new SiteLab({ name, ports: ports[name], directory, binary, sidecarAddresses, concurrency, node, appsSpeak });
+    const own = { name, ports: ports[name], directory, sidecarAddresses };
+    return new SiteLab({ ...own, binary, concurrency, node, appsSpeak, host });
   });
   const [east, west] = labs as [SiteLab, SiteLab];
 
@@ -280,7 +320,7 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     for (const lab of labs) {
       await lab.waitForStatus(200);
       await lab.waitForRemote('up');
-      if (fastPath) await lab.waitForFastPath('on');
+      if (fastPath) for (const site of lab.knownSites) await lab.waitForFastPath('on', site);
     }
   }
 
@@ -301,8 +341,15 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     for (const lab of labs) {
       const file = configFile(lab, ports, envoyVersion);
       file.envoy.fast_path = fastPath;
+      if (configDir) file.envoy.config_dir = join(directory, `${lab.name}-envoy`);
       configure?.(file, lab.name);
-      await writeFile(lab.configFile, stringify(file));
+      if ('remote_pools' in file) {
+        const isKnown = (site: string) => site === lab.name || file.remote_pools.some((pool) => pool.site === site);
+        lab.knownSites = (['east', 'west'] as const).filter(isKnown);
+      }
+      const written = HAS_TWO ? withSecondApplication(file, lab.name) : file;
+      lab.applications = namesIn(written);
+      await writeFile(lab.configFile, stringify(written));
       await lab.render(patchBootstrap);
     }
     starting = labs.map(async (lab) => {
@@ -328,6 +375,24 @@ export function patchYaml<Bootstrap>(change: (bootstrap: Bootstrap) => void): (t
     change(bootstrap);
     return stringify(bootstrap, { aliasDuplicateObjects: false });
   };
+}
+
+/** The file's own application takes every host but one, which is for a second one with the same servers. */
+function withSecondApplication(file: ConfigFile, site: 'east' | 'west'): object {
+  const { local_pool, remote_pools, ...shared } = file;
+  const other = site === 'east' ? 'west' : 'east';
+  const mail = {
+    name: 'mail',
+    hosts: ['mail.example.com'],
+    local_pool: { servers: local_pool.servers, cookie: `MAIL${site}` },
+    remote_pools: remote_pools.map(({ site: of, servers }) => ({ site: of, servers, cookie: `MAIL${of ?? other}` })),
+  };
+  return { ...shared, applications: [{ name: 'shop', hosts: ['*'], local_pool, remote_pools }, mail] };
+}
+
+function namesIn({ applications }: { readonly applications?: unknown }): string[] {
+  if (!Array.isArray(applications)) return [DEFAULT_APPLICATION];
+  return applications.map((application: { readonly name: string }) => application.name);
 }
 
 async function sitePorts(): Promise<SitePorts> {

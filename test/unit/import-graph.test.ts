@@ -13,8 +13,8 @@ const FLOORS = [
   ['runtime'],
   ['ops'],
   ['doctor'],
-  ['ext-proc', 'health'],
-  ['envoy-config', 'fast-path', 'metrics'],
+  ['envoy-files', 'ext-proc', 'health'],
+  ['envoy-config', 'envoy-runtime', 'metrics'],
   ['contract', 'decision', 'envoy-admin', 'import', 'listener'],
   ['config', 'log'],
 ];

@@ -1,10 +1,10 @@
 import type { Facts } from '../facts.ts';
-import type { Verdict } from '../finding.ts';
+import type { Said } from '../finding.ts';
 
 /** One thing to look at. It says at least one line, whatever it finds. */
 export interface Check {
   readonly name: string;
-  readonly run: (facts: Facts) => readonly Verdict[];
+  readonly run: (facts: Facts) => Said;
 }
 
 export interface CheckGroup {

@@ -2,19 +2,20 @@ import { formatAddress, type TcpAddress } from '../../config/address.ts';
 import type { LocalProtocol } from '../../config/config.ts';
 import { overHttp2 } from '../../envoy-config/names.ts';
 import { enforcesKeyUsage } from '../../envoy-config/versions.ts';
-import type { Facts } from '../facts.ts';
-import { ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import type { ApplicationFacts, Facts } from '../facts.ts';
+import { ok, type Said, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { http2OptionsOf, httpProtocolOptions } from '../http-protocol-options.ts';
 import { at, pick } from '../json.ts';
 import type { Spoken } from '../spoken-protocols.ts';
+import { eachApplication } from './applications.ts';
 import type { CheckGroup } from './check.ts';
 
 /** What Envoy speaks to the servers of each pool, and whether they understand it. */
 export const PROTOCOL_CHECKS: CheckGroup = {
   name: 'Protocols',
   checks: [
-    { name: 'local pool', run: localProtocol },
-    { name: 'between sites', run: betweenSites },
+    { name: 'local pool', run: (facts) => eachApplication(facts, localProtocol) },
+    { name: 'between sites', run: (facts) => eachApplication(facts, betweenSites) },
     { name: 'certificates', run: certificates },
   ],
 };
@@ -35,16 +36,17 @@ const LABELS: Readonly<Record<SpokenByEnvoy, string>> = {
   auto: 'what TLS agrees on',
 };
 
-function localProtocol(facts: Facts): Verdict[] {
-  const { config, snapshot, spoken, expected } = facts;
-  const { cluster, protocol } = config.localPool;
+function localProtocol(facts: ApplicationFacts): Said {
+  const { application, snapshot, expected } = facts;
+  const { cluster, protocol } = application.localPool;
+  const spoken = facts.spoken.filter((server) => server.cluster === cluster);
   const settings = snapshot.clusters.get(cluster);
   // What is not there, or down, is said elsewhere.
   if (settings === undefined) return [];
   const actual = protocolOf(settings);
   const verdicts: Verdict[] = [];
   // Where the operator's own Envoy config lists the servers, the key is for nothing.
-  if (actual !== protocol && config.localPool.servers.length > 0) {
+  if (actual !== protocol && application.localPool.servers.length > 0) {
     verdicts.push(
       warn(
         `Envoy speaks ${LABELS[actual]} to ${cluster}, and the config file says ${protocol} (local_pool.protocol)`,
@@ -59,12 +61,16 @@ function localProtocol(facts: Facts): Verdict[] {
 
 const PRINT = 'site-persistence envoy > envoy.yaml';
 
-function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { config }: Facts): Verdict {
+function understands(
+  { address, ...speaks }: Spoken,
+  actual: SpokenByEnvoy,
+  { application }: ApplicationFacts,
+): Verdict {
   const { http1, http2 } = speaks;
   if (!http1 && !http2) {
     if (!speaks.isOther) return unchecked(`${address} could not be asked what it speaks: ${speaks.why}`);
     const text = `${address} speaks neither HTTP/1.1 nor HTTP/2 ${speaks.isOverTls ? 'over TLS' : 'in clear text'}: ${speaks.why}`;
-    if (!speaks.isOverTls && config.localPool.tls !== null) {
+    if (!speaks.isOverTls && application.localPool.tls !== null) {
       return wrong(text, steps('print the Envoy config again, and start Envoy with it:', PRINT));
     }
     return wrong(
@@ -90,9 +96,9 @@ function understands({ address, ...speaks }: Spoken, actual: SpokenByEnvoy, { co
 }
 
 /** gRPC ends with trailers, which HTTP/1.1 between two Envoys drops. */
-function betweenSites({ config, snapshot }: Facts): Verdict[] {
-  const localSpeaks = protocolOf(snapshot.clusters.get(config.localPool.cluster));
-  const present = config.remotePools.filter(({ cluster }) => snapshot.clusters.has(cluster));
+function betweenSites({ application, snapshot }: ApplicationFacts): Said {
+  const localSpeaks = protocolOf(snapshot.clusters.get(application.localPool.cluster));
+  const present = application.remotePools.filter(({ cluster }) => snapshot.clusters.has(cluster));
   return present.map((pool) => {
     const { cluster, site } = pool;
     const actual = protocolOf(snapshot.clusters.get(cluster));
@@ -112,11 +118,12 @@ function betweenSites({ config, snapshot }: Facts): Verdict[] {
 }
 
 /** Servers' certificates that only some Envoys take. */
-function certificates({ config, snapshot, peers, version }: Facts): Verdict[] {
-  const pools = [config.localPool, ...config.remotePools].filter(
-    ({ tls, servers }) => tls !== null && servers.length > 0,
-  );
-  if (pools.length === 0) return [ok('Envoy speaks TLS to no pool')];
+function certificates({ config, snapshot, peers, version }: Facts): Said {
+  const pools = config.applications
+    .flatMap(({ localPool, remotePools }) => [localPool, ...remotePools])
+    .filter(({ tls, servers }) => tls !== null && servers.length > 0);
+  if (pools.length === 0) return ok('Envoy speaks TLS to no pool');
+  if (snapshot.hosts === null) return unchecked('whether a pool with TLS is up cannot be read');
   const isSeen = (server: TcpAddress) => peers.some(({ address }) => address === formatAddress(server));
   const isUp = (cluster: string) => snapshot.hosts?.get(cluster)?.some(({ up }) => up) === true;
   // What is down is said elsewhere.

@@ -1,11 +1,20 @@
 import { HOP_HEADER } from '../../contract.ts';
-import type { Edge, Facts } from '../facts.ts';
-import { type Fix, ok, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
-import { at, listAt, pick, textAt } from '../json.ts';
+import type { ApplicationFacts, Edge, Facts } from '../facts.ts';
+import { NAMED_CLUSTER_FIELDS } from '../fields/cluster-fields.ts';
+import { fieldChecks, type Judge } from '../fields/judge.ts';
+import { clusterSubject } from '../fields/subjects.ts';
+import { fitted } from '../filters-of.ts';
+import { type Fix, ok, type Said, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { at, pick, textAt } from '../json.ts';
+import { poolsOf } from '../pools.ts';
+import { redirectsTo } from '../redirects.ts';
 import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-survey.ts';
+import { routeConfigOf } from '../virtual-hosts.ts';
+import { eachApplication } from './applications.ts';
 import type { CheckGroup } from './check.ts';
-import { retryLimit } from './cluster-limits.ts';
 import { eachEdge } from './edges.ts';
+import { heldWithoutSidecar } from './held-routes.ts';
+import { redirects } from './redirects.ts';
 import { addsHop, hopHeader, stickinessOff } from './remote-routes.ts';
 import { refusalRetry, safeRetries } from './route-retries.ts';
 
@@ -16,73 +25,83 @@ export const ROUTE_CHECKS: CheckGroup = {
     { name: 'decided', run: (facts) => eachSurvey(facts, decided) },
     { name: 'forwarded', run: (facts) => eachSurvey(facts, forwarded) },
     { name: 'undecided', run: (facts) => eachSurvey(facts, undecided) },
+    { name: 'held', run: (facts) => eachSurvey(facts, heldWithoutSidecar) },
     { name: 'hop header', run: (facts) => eachSurvey(facts, hopHeader) },
     { name: 'hop header of retries', run: (facts) => eachSurvey(facts, hopOfRetries) },
     { name: 'stickiness off', run: (facts) => eachSurvey(facts, stickinessOff) },
     { name: 'retry on refusal', run: (facts) => eachSurvey(facts, refusalRetry) },
     { name: 'retries', run: (facts) => eachSurvey(facts, safeRetries) },
-    { name: 'retry limit', run: retryLimits },
+    ...fieldChecks(NAMED_CLUSTER_FIELDS, (facts, judge) => eachApplication(facts, (own) => retryLimits(own, judge))),
+    { name: 'redirects', run: (facts) => eachSurvey(facts, redirects) },
     { name: 'not followed', run: (facts) => eachSurvey(facts, notFollowed) },
   ],
 };
 
-type SurveyCheck = (survey: RouteSurvey, facts: Facts, edge: Edge) => readonly Verdict[];
+type SurveyCheck = (survey: RouteSurvey, facts: ApplicationFacts, edge: Edge) => Said;
 
-function eachSurvey(facts: Facts, check: SurveyCheck): Verdict[] {
-  return eachEdge(facts, (edge) => {
-    const survey = facts.surveys.get(edge);
-    if (survey === undefined) return [unchecked('the routes cannot be read')];
-    if (survey.hosts.length === 0 && check !== decided) return [unchecked('no virtual host leads to the pools')];
-    return check(survey, facts, edge);
-  });
+function eachSurvey(facts: Facts, check: SurveyCheck): Said {
+  return eachApplication(facts, (own) =>
+    eachEdge(own, (edge) => {
+      const survey = own.surveys.get(edge);
+      if (survey === undefined) return unchecked('the routes cannot be read');
+      // Of several applications each is looked for among the virtual hosts.
+      const saysSo = facts.isOneForAll && check === decided;
+      if (survey.hosts.length === 0 && !saysSo) return unchecked('no virtual host leads to the pools');
+      return check(survey, own, edge);
+    }),
+  );
 }
 
-function decided({ requests, hosts }: RouteSurvey, facts: Facts): Verdict[] {
-  const { expected } = facts;
+function decided({ requests, hosts }: RouteSurvey, facts: ApplicationFacts, edge: Edge): Said {
   if (hosts.length === 0) {
-    const host = listAt(expected.connectionManager, 'route_config', 'virtual_hosts');
-    return [wrong('no virtual host leads to a pool of the config', yaml('in route_config:', { virtual_hosts: host }))];
+    const host = fitted(facts.rendered.virtualHost, edge, facts);
+    return wrong(
+      'no virtual host leads to a pool of the config',
+      yaml(`in ${routeConfigOf(edge)}:`, { virtual_hosts: [host] }),
+    );
   }
   const wrongs = requests
     .filter(({ kind }) => kind === 'decided')
-    .filter((request) => !leadsRight(request))
-    .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts)));
+    .filter((request) => !leadsRight(request, facts))
+    .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts, edge)));
   if (wrongs.length > 0) return unique(wrongs);
   const pools = new Set(requests.filter(({ kind }) => kind === 'decided').map(({ pool }) => pool));
-  return [ok(`each decision leads to its pool: ${[...pools].join(', ')}`)];
+  return ok(`each decision leads to its pool: ${[...pools].join(', ')}`);
 }
 
-function forwarded({ requests }: RouteSurvey, facts: Facts): Verdict[] {
-  const local = facts.config.localPool.cluster;
+function forwarded({ requests }: RouteSurvey, facts: ApplicationFacts, edge: Edge): Said {
+  const local = facts.application.localPool.cluster;
   const kinds = requests.filter(({ kind }) => kind === 'decided forwarded' || kind === 'undecided forwarded');
-  const wrongs = kinds.flatMap((request): Verdict[] => {
+  const wrongs = kinds.flatMap((request): Said => {
     const name = request.kind === 'decided forwarded' ? 'decided_forwarded' : 'undecided_forwarded';
-    const fix = yaml(`in virtual host ${request.host.name}, before the routes without ${HOP_HEADER}:`, [
-      expectedRoute(name, facts) ?? expectedRoute('decided_local', facts),
-    ]);
-    if (!leadsRight(request)) return [wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, fix)];
+    const fix = yaml(
+      `in routes of virtual host ${request.host.name} of ${routeConfigOf(edge)}, before those without ${HOP_HEADER}:`,
+      [fitted(facts.rendered.route(name) ?? facts.rendered.route('decided_local'), edge, facts)],
+    );
+    if (!leadsRight(request, facts)) return wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, fix);
     const leaves = [...(request.destination?.later ?? [])].filter((pool) => pool !== local);
     if (leaves.length === 0) return [];
     const text = `with ${HOP_HEADER}, ${describeRoute(request.route)} may send a retry on to ${leaves.join(', ')}: it could go round`;
-    return [wrong(text, fix)];
+    return wrong(text, fix);
   });
   return wrongs.length > 0 ? unique(wrongs) : [ok('what another site has forwarded stays here')];
 }
 
-function undecided({ requests }: RouteSurvey, facts: Facts): Verdict[] {
+function undecided({ requests }: RouteSurvey, facts: ApplicationFacts, edge: Edge): Said {
   const kinds = requests.filter(({ kind }) => kind === 'undecided');
-  const verdicts = kinds.flatMap((request): Verdict[] => {
-    if (leadsRight(request)) return [];
-    const fix = routeMend(request, 'undecided', facts);
-    const isLocal = request.pool === facts.config.localPool.cluster;
+  const verdicts = kinds.flatMap((request): Said => {
+    if (leadsRight(request, facts)) return [];
+    const fix = routeMend(request, 'undecided', facts, edge);
+    const isLocal = request.pool === facts.application.localPool.cluster;
     const text = `without a sidecar, ${describeWrong(request)}`;
     return [isLocal ? wrong(text, fix) : warn(`${text}: the session is lost until one is back`, fix)];
   });
   return verdicts.length > 0 ? unique(verdicts) : [ok('without a sidecar the cookie tells the pool')];
 }
 
-/** A request goes to its pool at once, and to no other. */
-function leadsRight({ destination, pool }: RoutedRequest): boolean {
+/** A request goes to its pool at once, and to no other; or its client goes there itself. */
+function leadsRight({ destination, pool, route }: RoutedRequest, { application }: ApplicationFacts): boolean {
+  if (application.remotePools.some((each) => each.cluster === pool && redirectsTo(route, each))) return true;
   return destination !== null && destination.first.size === 1 && destination.first.has(pool);
 }
 
@@ -99,31 +118,29 @@ function actionOf(route: unknown): string {
   return textAt(route, 'route', 'cluster_header') ?? 'a place that cannot be told';
 }
 
-function expectedRoute(name: string, { expected }: Facts): unknown {
-  return expected.route(name);
-}
-
 /** The route as it is printed for this site. */
-export function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: Facts): Fix {
-  const isLocal = request.pool === facts.config.localPool.cluster;
-  const route = expectedRoute(`${kind}_${isLocal ? 'local' : request.pool}`, facts);
+function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: ApplicationFacts, edge: Edge): Fix {
+  const isLocal = request.pool === facts.application.localPool.cluster;
+  const route = facts.rendered.route(`${kind}_${isLocal ? 'local' : request.pool}`);
   const place = kind === 'decided' ? 'before the others' : isLocal ? 'last' : 'after the decided ones';
-  return yaml(`in routes of virtual host ${request.host.name}, ${place}:`, [route]);
+  return yaml(`in routes of virtual host ${request.host.name} of ${routeConfigOf(edge)}, ${place}:`, [
+    fitted(route, edge, facts),
+  ]);
 }
 
 /** Where a retry leaves for another site without its route, the hop header comes from the cluster. */
-function hopOfRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
-  const { config, snapshot, expected } = facts;
-  const local = config.localPool.cluster;
+function hopOfRetries({ requests }: RouteSurvey, facts: ApplicationFacts): Said {
+  const { application, snapshot, expected } = facts;
+  const local = application.localPool.cluster;
   const reached = new Set(
     requests
       .filter(({ pool, kind }) => pool === local && !kind.endsWith('forwarded'))
       .flatMap(({ destination }) => [...(destination?.later ?? [])])
       .filter((pool) => pool !== local),
   );
-  if (reached.size === 0) return [ok('no retry from the local pool leaves the site')];
+  if (reached.size === 0) return ok('no retry from the local pool leaves the site');
   const without = [...reached].filter((pool) => !addsHop(snapshot.clusters.get(pool)));
-  if (without.length === 0) return [ok(`added by the clusters that a retry may take: ${[...reached].join(', ')}`)];
+  if (without.length === 0) return ok(`added by the clusters that a retry may take: ${[...reached].join(', ')}`);
   return without.map((pool) =>
     wrong(
       `a retry from the local pool goes to ${pool} without ${HOP_HEADER}: it could go round`,
@@ -133,10 +150,10 @@ function hopOfRetries({ requests }: RouteSurvey, facts: Facts): Verdict[] {
 }
 
 /** The clusters by which the routes go to the pools count retries of their own. */
-function retryLimits(facts: Facts): Verdict[] {
-  const { config, snapshot, edges, surveys } = facts;
-  if (edges.length === 0) return [unchecked('no filter that asks the sidecars was found')];
-  const pools = new Set([config.localPool.cluster, ...config.remotePools.map(({ cluster }) => cluster)]);
+function retryLimits(facts: ApplicationFacts, judge: Judge): Said {
+  const { application, snapshot, edges, surveys } = facts;
+  if (edges.length === 0) return unchecked('no filter that asks the sidecars was found');
+  const pools = new Set(poolsOf(application).map(({ cluster }) => cluster));
   const named = new Set<string>();
   for (const { requests } of surveys.values()) {
     for (const { destination } of requests) {
@@ -145,11 +162,11 @@ function retryLimits(facts: Facts): Verdict[] {
   }
   const verdicts = [...named]
     .filter((cluster) => snapshot.clusters.has(cluster))
-    .map((cluster) => retryLimit(facts, cluster));
+    .flatMap((cluster) => judge(clusterSubject(facts, cluster)));
   return verdicts.length > 0 ? verdicts : [ok('the routes name no cluster beside the pools')];
 }
 
-function notFollowed({ unsure, unprobed }: RouteSurvey): Verdict[] {
+function notFollowed({ unsure, unprobed }: RouteSurvey): Said {
   const verdicts = [
     ...unsure.map((route) => unchecked(`${route} takes requests by what cannot be told from here`)),
     ...unprobed.map((route) => unchecked(`${route} matches paths by a pattern: no request was made up for it`)),
@@ -157,6 +174,6 @@ function notFollowed({ unsure, unprobed }: RouteSurvey): Verdict[] {
   return verdicts.length > 0 ? verdicts : [ok('every route to the pools was followed')];
 }
 
-function unique(verdicts: readonly Verdict[]): Verdict[] {
+function unique(verdicts: readonly Verdict[]): Said {
   return [...new Map(verdicts.map((verdict) => [verdict.text, verdict])).values()];
 }

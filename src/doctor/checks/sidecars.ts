@@ -1,12 +1,12 @@
-import { EXT_PROC_SERVICE, MAX_CALLS_OF_CONNECTION } from '../../contract.ts';
 import { addressesOf } from '../envoy-snapshot.ts';
 import { UPSTREAM_TLS } from '../extension-types.ts';
 import { type Facts, formatSidecar } from '../facts.ts';
-import { type Fix, ok, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
-import { http2OptionsOf } from '../http-protocol-options.ts';
-import { at, entriesAt, listAt, pick, textAt, typeOf } from '../json.ts';
+import { SIDECAR_FIELDS } from '../fields/cluster-fields.ts';
+import { fieldChecks } from '../fields/judge.ts';
+import { sidecarSubject } from '../fields/subjects.ts';
+import { ok, type Said, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { at, entriesAt, listAt, pick, typeOf } from '../json.ts';
 import type { CheckGroup } from './check.ts';
-import { limitOf, panicThreshold } from './cluster-limits.ts';
 
 /** The cluster through which Envoy asks the sidecars. */
 export const SIDECAR_CHECKS: CheckGroup = {
@@ -14,24 +14,20 @@ export const SIDECAR_CHECKS: CheckGroup = {
   checks: [
     { name: 'cluster', run: (facts) => eachCluster(facts, addresses) },
     { name: 'answering', run: (facts) => eachCluster(facts, answering) },
-    { name: 'HTTP/2', run: (facts) => eachCluster(facts, http2) },
     { name: 'TLS', run: (facts) => eachCluster(facts, tls) },
-    { name: 'circuit breaker', run: (facts) => eachCluster(facts, circuitBreaker) },
-    { name: 'health check', run: (facts) => eachCluster(facts, healthCheck) },
-    { name: 'panic threshold', run: (facts) => eachCluster(facts, panicThreshold) },
-    { name: 'load balancing', run: (facts) => eachCluster(facts, loadBalancing) },
+    ...fieldChecks(SIDECAR_FIELDS, (facts, judge) =>
+      eachCluster(facts, (_, cluster) => judge(sidecarSubject(facts, cluster))),
+    ),
   ],
 };
 
-function eachCluster(facts: Facts, check: (facts: Facts, cluster: string) => Verdict): Verdict[] {
-  if (facts.sidecarClusters.length > 0) return facts.sidecarClusters.map((cluster) => check(facts, cluster));
-  return [
-    unchecked(
-      facts.edges.length === 0
-        ? 'no filter asks the sidecars, so their cluster is not known'
-        : "Google's gRPC client (google_grpc) has no cluster: use envoy_grpc",
-    ),
-  ];
+function eachCluster(facts: Facts, check: (facts: Facts, cluster: string) => Said): Said {
+  if (facts.sidecarClusters.length > 0) return facts.sidecarClusters.flatMap((cluster) => check(facts, cluster));
+  return unchecked(
+    facts.edges.length === 0
+      ? 'no filter asks the sidecars, so their cluster is not known'
+      : "Google's gRPC client (google_grpc) has no cluster: use envoy_grpc",
+  );
 }
 
 function addresses({ config, snapshot, expected }: Facts, cluster: string): Verdict {
@@ -71,18 +67,6 @@ function answering({ snapshot, config }: Facts, cluster: string): Verdict {
   );
 }
 
-function http2({ snapshot, expected }: Facts, cluster: string): Verdict {
-  const http2Options = http2OptionsOf(snapshot.clusters.get(cluster));
-  const fix = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'typed_extension_protocol_options'));
-  if (http2Options === undefined) return wrong(`${cluster} does not speak HTTP/2, and so no gRPC`, fix);
-  const most = at(http2Options, 'max_concurrent_streams');
-  if (typeof most === 'number' && most <= MAX_CALLS_OF_CONNECTION) return ok(`${cluster} speaks HTTP/2`);
-  return warn(
-    `${cluster} may open more than ${MAX_CALLS_OF_CONNECTION} streams on a new connection: in a burst the sidecar refuses the others, and they go on undecided`,
-    fix,
-  );
-}
-
 function tls({ snapshot, expected, config }: Facts, cluster: string): Verdict {
   const settings = snapshot.clusters.get(cluster);
   if (listAt(settings, 'transport_socket_matches').length > 0) {
@@ -100,55 +84,4 @@ function tls({ snapshot, expected, config }: Facts, cluster: string): Verdict {
     return wrong(text, steps('in the config file:', 'set envoy.sidecar_tls, and ask again'));
   }
   return wrong(text, yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'transport_socket')));
-}
-
-/** At Envoy's default of 1,024, a burst of 1,500 requests had 476 that nobody decided. */
-const ENOUGH_REQUESTS = 10_000;
-const ENOUGH_RETRIES = 1_000;
-const LIMITS = [
-  { name: 'max_requests', enough: ENOUGH_REQUESTS, envoys: 1024 },
-  { name: 'max_pending_requests', enough: ENOUGH_REQUESTS, envoys: 1024 },
-  // One for each worker and sidecar will do.
-  { name: 'max_connections', enough: 1024, envoys: 1024 },
-  { name: 'max_retries', enough: ENOUGH_RETRIES, envoys: 3 },
-];
-
-function circuitBreaker({ snapshot, expected }: Facts, cluster: string): Verdict {
-  const settings = snapshot.clusters.get(cluster);
-  const low = LIMITS.map((limit) => ({ ...limit, value: limitOf(settings, limit.name) ?? limit.envoys })).filter(
-    ({ value, enough }) => value < enough,
-  );
-  if (low.length === 0) return ok(`${cluster} has no limit that a burst of requests meets`);
-  return wrong(
-    `${cluster}: ${low.map(({ name, value }) => `${name} ${value}`).join(', ')}: beyond that requests go on undecided`,
-    yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'circuit_breakers')),
-  );
-}
-
-function healthCheck({ snapshot, expected }: Facts, cluster: string): Verdict {
-  const checks = listAt(snapshot.clusters.get(cluster), 'health_checks');
-  const fix: Fix = yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'health_checks'));
-  if (checks.length === 0) {
-    return wrong(`${cluster} has no health check: a sidecar that hangs costs each request message_timeout`, fix);
-  }
-  const grpc = checks.map((check) => at(check, 'grpc_health_check')).find((check) => check !== undefined);
-  if (grpc === undefined)
-    return wrong(`${cluster} is not checked by gRPC: a sidecar that hangs still takes connections`, fix);
-  const service = textAt(grpc, 'service_name') ?? '';
-  // The sidecar answers for the whole of it under the empty name.
-  if (service === EXT_PROC_SERVICE || service === '') return ok(`${cluster} is checked by gRPC`);
-  return wrong(`the health check of ${cluster} asks for the service ${service}, which no sidecar is`, fix);
-}
-
-function loadBalancing({ snapshot, expected, config }: Facts, cluster: string): Verdict {
-  const settings = snapshot.clusters.get(cluster);
-  if (at(settings, 'load_balancing_policy') !== undefined) {
-    return unchecked(`${cluster} has a load_balancing_policy: see that it is not one that prefers the idlest host`);
-  }
-  const policy = textAt(settings, 'lb_policy') ?? 'ROUND_ROBIN';
-  if (policy !== 'LEAST_REQUEST' || config.envoy.sidecars.length === 1) return ok(`${cluster}: ${policy}`);
-  return warn(
-    `${cluster}: ${policy}: a sidecar that just died has the fewest requests, and draws the retries as well`,
-    yaml(`in cluster ${cluster}:`, pick(expected.sidecarCluster, 'lb_policy')),
-  );
 }

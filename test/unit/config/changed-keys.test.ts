@@ -31,12 +31,14 @@ describe('changedKeys() names the key as the file has it', () => {
     ['ops_listen_tls', ['ops_listen_tls'], null],
     ['ops_listen_tls.cert_file', ['ops_listen_tls', 'cert_file'], '/other'],
     ['ops_listen_tls.client_ca_file', ['ops_listen_tls', 'client_ca_file'], '/other'],
+    ['ops_buttons', ['ops_buttons'], false],
     ['socket.mode', ['socket', 'mode'], '0660'],
     ['socket.owner', ['socket', 'owner'], null],
     ['insecure', ['insecure'], false],
     ['status_uri', ['status_uri'], '/up'],
     ['on_owner_down', ['on_owner_down'], 'refuse'],
     ['both_cookies', ['both_cookies'], 'remote'],
+    ['drain', ['drain'], false],
     ['health.poll_interval', ['health', 'poll_interval'], '200ms'],
     ['health.stale_after', ['health', 'stale_after'], '9s'],
     ['health.hold_up', ['health', 'hold_up'], '9s'],
@@ -89,8 +91,18 @@ describe('changedKeys() names the key as the file has it', () => {
     expect(changedKeys(everyKey, changed)).toEqual(['site', 'health.stale_after', 'health.hold_up']);
   });
 
+  test('of an application that is listed, also of one called default', () => {
+    const { local_pool, remote_pools } = parse(MINIMAL);
+    const listed = (...hosts: string[]) =>
+      read(stringify({ site: 'east', applications: [{ name: 'default', hosts, local_pool, remote_pools }] }));
+    expect(changedKeys(listed('a.example.com'), listed('b.example.com'))).toEqual(['applications[0].hosts']);
+    expect(changedKeys(read(MINIMAL), listed('a.example.com'))).toEqual(['applications[0].hosts']);
+    expect(changedKeys(read(MINIMAL), listed('*'))).toEqual([]);
+  });
+
   test('of a list of pools that became longer or shorter as a whole', () => {
-    const shorter = { ...everyKey, remotePools: everyKey.remotePools.slice(1) };
+    const applications = everyKey.applications.map((one) => ({ ...one, remotePools: one.remotePools.slice(1) }));
+    const shorter = { ...everyKey, applications };
     expect(changedKeys(everyKey, shorter)).toEqual(['remote_pools']);
     expect(changedKeys(shorter, everyKey)).toEqual(['remote_pools']);
   });

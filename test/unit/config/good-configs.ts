@@ -14,17 +14,22 @@ export const EVERY_KEY = `site: east-1
 listen: unix:/run/site-persistence/ext_proc.sock
 ops_listen: "[::1]:9103"
 ops_listen_tls: { cert_file: /etc/ops.pem, key_file: /etc/ops.key, client_ca_file: /etc/ops-ca.pem }
+metrics_listen: 0.0.0.0:9104
+metrics_listen_tls: { cert_file: /etc/metrics.pem, key_file: /etc/metrics.key, client_ca_file: /etc/metrics-ca.pem }
+ops_buttons: true
 socket: { mode: "0600", owner: 1000, group: 1001 }
 insecure: true
 status_uri: /status/of/local_pool
 on_owner_down: keep
 both_cookies: local
+refusal_status: 421
+drain: true
 health: { poll_interval: 100ms, stale_after: 1.5s, hold_up: 30s }
 local_pool:
   cluster: app|east
-  cookie: { name: __Secure-KVAAVROI, path: /app, domain: .example.com, ttl: 12h, same_site: None, secure: true }
+  cookie: { name: __Secure-KVAAVROI, also: [__Secure-OLDEAST], path: /app, domain: .example.com, ttl: 12h, same_site: None, secure: true }
   min_up: 2
-  servers: [app-1.local:3001, 10.0.0.2:3002]
+  servers: [app-1.local:3001, 10.0.0.2:3002, { address: 10.0.0.3:3003, drain: true }]
   health_check: { path: /healthz, host: app.example.com, expect: "200,301-302", interval: 500ms, timeout: 2s }
   protocol: downstream
   tls: { sni: app.internal, ca_file: /etc/app-ca.pem }
@@ -34,6 +39,8 @@ local_pool:
 remote_pools:
   - site: west
     cluster: remote_pool
+    ops_url: https://west-ops.example.com:9003/
+    redirect: https://Shop.West.example.com:443/
     cookie: { name: DDVHSLLQ, same_site: Lax }
     min_up: 3
     servers:
@@ -61,11 +68,20 @@ envoy:
   hop_listen_only: true
   default_host: app.example.com
   secrets_dir: /etc/envoy/secrets/
+  overlay: edge-extra.yaml
   sidecars: [unix:/run/site-persistence/ext_proc.sock, 127.0.0.1:9102]
   version: "1.36"
   fast_path: true
   retry_on_reset: false
   stream_idle_timeout: 0s
+  limits: { connections: 1000, heap: 1.5GiB }
+  trusted_hops: 1
+  proxy_protocol: true
+  node_id: east-edge-2
+  headers_with_underscores: reject
+  normalize_path: false
+  merge_slashes: true
+  path_with_escaped_slashes: unescape_and_redirect
 `;
 
 /** The example of the design, word for word. */
@@ -93,5 +109,5 @@ envoy:
   listen: 0.0.0.0:8080
   sidecars: [127.0.0.1:9002]                    # default: this file's \`listen\`; several for restarts without a skipped decision
   version: "1.40"                               # the Envoy that \`envoy\` renders for: 1.36 to 1.40; older ones get what they can do
-  fast_path: false
+  fast_path: true
 `;

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { type Decision, decide, NO_OWNER, type PoolHealth, type SiteState } from '../../../src/decision/decide.ts';
+import {
+  type Decision,
+  decide,
+  NO_OWNER,
+  type PoolHealth,
+  type SiteState,
+  withoutHeld,
+} from '../../../src/decision/decide.ts';
+import { LOCAL, LOCAL_ALSO } from '../../../src/decision/policy.ts';
 import { type NamedSite, policyOf, type Settings } from './policy-of.ts';
 
 /** East is the local site; the others are its remotes in the order of its config file. */
@@ -114,6 +122,26 @@ describe('decide()', () => {
     expect(compared).toBe(2 ** count * 2 ** count * 2 ** 4 * 3 * 2);
   });
 
+  const [OF_EAST, OF_WEST] = [1 << LOCAL, 1 << 1];
+  test.each<[what: string, cookies: number, settings: Partial<Settings>, up: readonly boolean[], expire: number]>([
+    ['is served here', OF_EAST, {}, [true, true], LOCAL_ALSO],
+    ['is served here under keep', OF_EAST, { onOwnerDown: 'keep' }, [true, true], LOCAL_ALSO],
+    ['is adopted', OF_EAST | OF_WEST, {}, [true, false], LOCAL_ALSO | OF_WEST],
+    ['is served here, and not adopted', OF_WEST, { onOwnerDown: 'keep' }, [true, false], LOCAL_ALSO],
+    ['is no longer both sites', OF_EAST | OF_WEST, { onOwnerDown: 'keep' }, [true, false], LOCAL_ALSO | OF_WEST],
+    ['is forwarded', OF_EAST | OF_WEST, {}, [true, true], 0],
+    ['is served by another site', OF_EAST, {}, [false, true], 0],
+    ['is served by nobody', OF_EAST, {}, [false, false], 0],
+  ])(
+    "says whether this site's cookie goes under its other names when the session %s",
+    (_, carried, settings, up, expire) => {
+      const policy = policyOf(EAST, [WEST], { ...ADOPT, ...settings });
+      const cookies = carried | LOCAL_ALSO;
+      const state = { health: { known: true, up }, draining: false } as const;
+      expect(decide(policy, state, { isStatusUri: false, hasHop: false, cookies })).toMatchObject({ expire });
+    },
+  );
+
   test('depends on nothing but its arguments, and changes none of them', () => {
     for (const situation of everySituation([EAST, WEST])) {
       const { policy, state, request } = argumentsOf(situation);
@@ -147,7 +175,7 @@ function byTheDesign(situation: Situation): Verdict {
   });
   const isRemote = owner !== undefined && owner !== local;
   const servedHere = (): Verdict => {
-    if (settings.onOwnerDown === 'keep') return goes('local', local.name);
+    if (settings.onOwnerDown === 'keep' && owner !== local) return goes('local', local.name);
     const expires = remotes.filter((site) => carried.has(site)).map((site) => site.name);
     return goes(isRemote ? 'adopt' : 'local', local.name, expires);
   };
@@ -306,3 +334,13 @@ function sitesOf(letters: string): ReadonlySet<NamedSite> {
   const listed = letters.split(' ');
   return new Set(SITES.filter((site) => listed.includes(site.name.charAt(0).toUpperCase())));
 }
+
+test('a site that is held counts as down, whatever it is, and nothing else changes', () => {
+  const up: PoolHealth = { known: true, up: [true, true, true] };
+  const sites = ['east', 'west', 'north'].map((name) => ({ name, cluster: name, cookieNames: [name] }));
+  expect(withoutHeld(up, sites, new Set(['west']))).toEqual({ known: true, up: [true, false, true] });
+  expect(withoutHeld(up, sites, new Set(['west', 'north']))).toEqual({ known: true, up: [true, false, false] });
+  // Per request nothing is made where nothing is held.
+  expect(withoutHeld(up, sites, new Set())).toBe(up);
+  expect(withoutHeld({ known: false }, sites, new Set(['west']))).toEqual({ known: false });
+});

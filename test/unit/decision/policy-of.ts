@@ -1,6 +1,6 @@
 import type { BothCookies, OnOwnerDown } from '../../../src/config/config.ts';
-import { parseConfig } from '../../../src/config/load.ts';
 import { createPolicy, type Policy } from '../../../src/decision/policy.ts';
+import { onlyApplication } from '../../support/only-application.ts';
 
 /** A site by its name and the name of its cookie. */
 export interface NamedSite {
@@ -20,7 +20,7 @@ export function policyOf(local: NamedSite, remotes: readonly NamedSite[], settin
   const file = configFile(local, remotes, settings);
   let policy = policies.get(file);
   if (policy === undefined) {
-    policy = createPolicy(parseConfig(file, 'site.yaml'));
+    policy = createPolicy(onlyApplication(file));
     policies.set(file, policy);
   }
   return policy;

@@ -59,6 +59,7 @@ export class Sites {
   passes = 0;
   readonly #original: number | null;
   readonly #isOwnerOrNobody: boolean;
+  readonly #isKept: boolean;
   readonly #world: World;
   readonly #members: readonly Member[];
 
@@ -66,6 +67,7 @@ export class Sites {
     this.#original = original;
     // Rendered without the fallback and the priority groups.
     this.#isOwnerOrNobody = settings.onOwnerDown === 'refuse';
+    this.#isKept = settings.onOwnerDown === 'keep';
     this.#world = world;
     this.#members = Array.from({ length: siteCount }, (_, site) => {
       const order = sitesAsSeenBy(site, siteCount);
@@ -159,7 +161,11 @@ export class Sites {
   }
 
   #plainLocalRoute(site: number, request: Request): Answer {
-    return this.#canReachLocalPool(site) ? servedBy(site, request) : own503(request);
+    if (!this.#canReachLocalPool(site)) return own503(request);
+    const answer = servedBy(site, request);
+    // Under `keep` another site's session has its server here by a cookie that tells no site.
+    const isKept = this.#isKept && request.cookies !== 0 && !has(request.cookies, site);
+    return isKept ? { ...answer, cookies: request.cookies } : answer;
   }
 
   /**

@@ -4,7 +4,7 @@ import { jsonReport, printReport, type Report } from '../../../src/doctor/report
 
 const REPORT: Report = {
   site: 'east',
-  admin: 'http://127.0.0.1:9901',
+  source: { admin: 'http://127.0.0.1:9901' },
   version: '1.40.0',
   findings: [
     { group: 'Envoy', check: 'version', ...ok('1.40.0') },

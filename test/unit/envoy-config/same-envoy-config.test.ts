@@ -18,13 +18,24 @@ test.each<[string, boolean]>([
   ['ops_listen: 127.0.0.1:7002', true],
   ['status_uri: /other', false],
   ['listen: 127.0.0.1:7001', false],
-  ['envoy: { fast_path: true }', false],
+  ['envoy: { fast_path: false }', false],
 ])('with %s it is the same: %s', (more, isSame) => {
   expect(hasSameEnvoyConfig(read(MINIMAL), read(`${MINIMAL}${more}\n`))).toBe(isSame);
 });
 
 test('with another certificate it is another one, though only a file beside the bootstrap says so', () => {
   expect(hasSameEnvoyConfig(read(EVERY_KEY), read(EVERY_KEY.replace('/etc/hop.pem', '/etc/other.pem')))).toBe(false);
+});
+
+test('with another overlay it is another one, with another comment in it the same', () => {
+  const withOverlay = (port: number, text = ''): Config => {
+    const config = read(MINIMAL);
+    const overlay = { kind: 'overlay', file: 'extra.yaml', text, content: { admin: { port } } } as const;
+    return { ...config, envoy: { ...config.envoy, overlay } };
+  };
+  expect(hasSameEnvoyConfig(read(MINIMAL), withOverlay(1))).toBe(false);
+  expect(hasSameEnvoyConfig(withOverlay(1), withOverlay(2))).toBe(false);
+  expect(hasSameEnvoyConfig(withOverlay(1), withOverlay(1, '# changed'))).toBe(true);
 });
 
 test('with another cookie it is another one', () => {

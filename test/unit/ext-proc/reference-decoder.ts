@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { RequestFacts } from '../../../src/decision/decide.ts';
-import type { Policy } from '../../../src/decision/policy.ts';
+import { LOCAL, LOCAL_ALSO, type Policy } from '../../../src/decision/policy.ts';
 import type { PhaseMessage } from '../../../src/ext-proc/request.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
 
@@ -49,7 +49,8 @@ export function createReferenceDecoder(policy: Policy, statusUri: string): (byte
     const message = processingRequest.parse(requestDeserialize(bytes));
     if (message.request_headers !== undefined) {
       const headers = message.request_headers;
-      return { phase: 'requestHeaders', ...factsOf(headers), isLocalCookieTwice: isLocalCookieTwice(headers) };
+      const isTwice = isLocalCookieTwice(headers);
+      return { phase: 'requestHeaders', application: 0, ...factsOf(headers), isLocalCookieTwice: isTwice };
     }
     if (message.response_headers !== undefined) {
       return { phase: 'responseHeaders', isUnserved: isUnserved(message.response_headers) };
@@ -65,13 +66,18 @@ export function createReferenceDecoder(policy: Policy, statusUri: string): (byte
     return {
       isStatusUri: pathOnly(valuesOf(headers, ':path').at(-1) ?? '') === statusUri,
       hasHop: valuesOf(headers, 'x-site-hop').length > 0,
-      cookies: policy.sites.reduce((sites, site, index) => sites + (cookies.has(site.cookieName) ? 2 ** index : 0), 0),
+      cookies: policy.sites.reduce((sites, { cookieNames: names }, index) => {
+        const isCarried = names.some((name) => cookies.has(name));
+        const [own = '', ...others] = names;
+        const isUnderBoth = cookies.has(own) && others.some((name) => cookies.has(name));
+        return sites + (isCarried ? 2 ** index : 0) + (index === LOCAL && isUnderBoth ? LOCAL_ALSO : 0);
+      }, 0),
     };
   }
 
   function isLocalCookieTwice(headers: readonly Header[]): boolean {
     const names = valuesOf(headers, 'cookie').flatMap(cookieNames);
-    return names.filter((name) => name === policy.sites[0]?.cookieName).length > 1;
+    return names.filter((name) => name === policy.sites[0]?.cookieNames[0]).length > 1;
   }
 }
 

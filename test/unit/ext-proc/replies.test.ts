@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { type Decision, decide, NO_OWNER, type RouteReason } from '../../../src/decision/decide.ts';
-import { createPolicy } from '../../../src/decision/policy.ts';
-import { createReplies, type EncodeResponse, type Reply } from '../../../src/ext-proc/replies.ts';
+import { createPolicy, LOCAL_ALSO } from '../../../src/decision/policy.ts';
+import { createReplies, type EncodeResponse, encodeUnchanged, type Reply } from '../../../src/ext-proc/replies.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
-import { Counters } from '../../../src/metrics/counters.ts';
-import { THREE_SITES } from './three-sites.ts';
+import { ApplicationCounters } from '../../../src/metrics/counters.ts';
+import { RENAMED_SITES, THREE_SITES } from './three-sites.ts';
 
 const { responseSerialize, responseDeserialize } = loadExtProcMethod();
 const policy = createPolicy(THREE_SITES);
@@ -48,6 +48,24 @@ describe('createReplies() expires cookies', () => {
       ...metadata('adopt', 'west'),
       mode_override: { response_header_mode: SEND },
     });
+    expect(decoded(reply.onResponse)).toEqual({
+      response_headers: { response: { header_mutation: { set_headers: setCookies.map(added('set-cookie')) } } },
+    });
+  });
+});
+
+describe('createReplies() expires cookies that have other names', () => {
+  const expired = (name: string) => `${name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly`;
+  const west = ['DDVHSLLQ', 'XDDVHSLLQ'].map((name) => SET_COOKIE.west.replace('DDVHSLLQ', name));
+  test.each<[string, number, string[]]>([
+    ["another site's under each", EXPIRES_WEST, west],
+    ["this site's under its others only", LOCAL_ALSO, [expired('OLDEAST'), expired('DDVH')]],
+    ['both', EXPIRES_WEST | LOCAL_ALSO, [expired('OLDEAST'), expired('DDVH'), ...west]],
+  ])('%s', (_, expire, setCookies) => {
+    const application = RENAMED_SITES;
+    const ofRenamed = { application, policy: createPolicy(application), encode: responseSerialize };
+    const replies = createReplies({ ...ofRenamed, counters: new ApplicationCounters() });
+    const reply = replies.forDecision({ reason: 'local', owner: EAST, pool: EAST, expire });
     expect(decoded(reply.onResponse)).toEqual({
       response_headers: { response: { header_mutation: { set_headers: setCookies.map(added('set-cookie')) } } },
     });
@@ -98,7 +116,7 @@ describe('createReplies() without an opinion', () => {
     ['requestTrailers', { request_trailers: {} }],
     ['responseTrailers', { response_trailers: {} }],
   ] as const)('answers %s with its own phase and no change', (phase, message) => {
-    expect(decoded(newReplies().unchanged[phase])).toEqual(message);
+    expect(decoded(encodeUnchanged(responseSerialize)[phase])).toEqual(message);
   });
 });
 
@@ -137,7 +155,7 @@ describe('createReplies() encodes each reply once', () => {
 });
 
 function newReplies(encode: EncodeResponse = responseSerialize) {
-  return createReplies({ config: THREE_SITES, policy, encode, counters: new Counters() });
+  return createReplies({ application: THREE_SITES, policy, encode, counters: new ApplicationCounters() });
 }
 
 /** Every decision that can be written down for three sites, made or not. */

@@ -22,6 +22,8 @@ const PHASE = {
 
 const COOKIE_NAMES = ['KVAAVROI', 'DDVHSLLQ', 'NNPOLEXY'];
 const LOOK_ALIKES = [
+  'OLDEAST',
+  'DDVH',
   'XDDVHSLLQ',
   'DDVHSLLQX',
   'ddvhsllq',
@@ -31,7 +33,15 @@ const LOOK_ALIKES = [
   '$DDVHSLLQ',
   'KVAAVRO',
 ];
-const HEADER_NAMES = [':path', 'cookie', 'x-site-hop', ':status', 'x-envoy-upstream-service-time', 'x-site-refused'];
+const HEADER_NAMES = [
+  ':authority',
+  ':path',
+  'cookie',
+  'x-site-hop',
+  ':status',
+  'x-envoy-upstream-service-time',
+  'x-site-refused',
+];
 const LOOK_ALIKE_HEADERS = [
   'Cookie',
   'cookie2',
@@ -85,6 +95,7 @@ const anyName = fc.oneof(fc.constantFrom(...HEADER_NAMES, ...LOOK_ALIKE_HEADERS)
 
 const namedValue: fc.Arbitrary<readonly [string, string | Buffer]> = fc.oneof(
   { weight: 4, arbitrary: fc.tuple(fc.constant('cookie'), cookieHeader) },
+  { weight: 3, arbitrary: fc.tuple(fc.constant(':authority'), fc.constantFrom('shop.example.com', 'other:80', '')) },
   { weight: 3, arbitrary: fc.tuple(fc.constant(':path'), path) },
   { weight: 2, arbitrary: fc.tuple(fc.constant(':status'), status) },
   { weight: 1, arbitrary: fc.tuple(fc.constant('x-site-hop'), fc.constantFrom('west', '')) },

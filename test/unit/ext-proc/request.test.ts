@@ -1,18 +1,38 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createPolicy } from '../../../src/decision/policy.ts';
-import { createRequestDecoder, type PhaseMessage, readRequestHeader } from '../../../src/ext-proc/request.ts';
-import { createRequestMatcher } from '../../../src/ext-proc/request-matcher.ts';
+import { hostTable, NO_APPLICATION } from '../../../src/config/virtual-hosts.ts';
+import { createPolicy, LOCAL, LOCAL_ALSO } from '../../../src/decision/policy.ts';
+import {
+  type ApplicationMatchers,
+  createRequestDecoder,
+  type PhaseMessage,
+  readRequestHeader,
+} from '../../../src/ext-proc/request.ts';
+import { createRequestMatcher, type RequestMatcher } from '../../../src/ext-proc/request-matcher.ts';
 import { loadExtProcMethod } from '../../../src/ext-proc/service.ts';
 import { createReferenceDecoder } from './reference-decoder.ts';
 import { anyBytes, plainRequest, processingRequest } from './request-arbitraries.ts';
-import { siteNames, THREE_SITES } from './three-sites.ts';
+import { RENAMED_SITES, siteNames, THREE_SITES } from './three-sites.ts';
 import { bytesField, fixedField, tag, varint, varintField } from './wire-writer.ts';
 
 const policy = createPolicy(THREE_SITES);
-const decodeRequest = createRequestDecoder(createRequestMatcher(policy, THREE_SITES.statusUri));
+const onlyOf = (matcher: RequestMatcher): ApplicationMatchers => ({ hosts: null, matchers: [matcher] });
+const decodeRequest = createRequestDecoder(onlyOf(createRequestMatcher(policy, THREE_SITES.statusUri)));
 const referenceDecode = createReferenceDecoder(policy, THREE_SITES.statusUri);
+const renamed = createPolicy(RENAMED_SITES);
+const decodeRenamed = createRequestDecoder(onlyOf(createRequestMatcher(renamed, RENAMED_SITES.statusUri)));
+const referenceOfRenamed = createReferenceDecoder(renamed, RENAMED_SITES.statusUri);
+const decodeByHost = createRequestDecoder({
+  hosts: hostTable([['shop.example.com'], ['*']]),
+  matchers: [0, 1].map(() => createRequestMatcher(policy, THREE_SITES.statusUri)),
+});
 const { requestSerialize } = loadExtProcMethod();
+
+/** With these Cookie headers. */
+function requestOf(cookies: readonly string[]): Buffer {
+  const headers = cookies.map((cookie) => ({ key: 'cookie', raw_value: Buffer.from(cookie) }));
+  return requestSerialize({ request_headers: { headers: { headers } } });
+}
 
 const MALFORMED: PhaseMessage = { phase: 'malformed' };
 const REQUEST_HEADERS = 2;
@@ -31,6 +51,39 @@ describe('createRequestDecoder() reads what proto-loader reads', () => {
     );
   });
 
+  test('in any message, where cookies have other names as well', () => {
+    const name = fc.constantFrom('KVAAVROI', 'OLDEAST', 'DDVH', 'DDVHSLLQ', 'XDDVHSLLQ', 'OLDEASTX', 'a');
+    const crumb = fc.tuple(name, fc.constantFrom('=1', '=', '', '=OLDEAST=1')).map((parts) => parts.join(''));
+    const line = fc.array(crumb, { maxLength: 4 }).map((crumbs) => crumbs.join('; '));
+    const cookies = fc.array(line, { maxLength: 3 }).map((lines) => requestOf(lines));
+    let underBoth = 0;
+    fc.assert(
+      fc.property(fc.oneof(cookies, processingRequest), (bytes) => {
+        const message = decodeRenamed(bytes);
+        expect(message).toEqual(referenceOfRenamed(bytes));
+        if (message.phase === 'requestHeaders' && (message.cookies & LOCAL_ALSO) !== 0) underBoth++;
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(underBoth).toBeGreaterThan(100);
+  });
+
+  test('in any message, where the application has to be found by the host', () => {
+    let found = 0;
+    fc.assert(
+      fc.property(processingRequest, (bytes) => {
+        const message = decodeByHost(bytes);
+        if (message.phase === 'requestHeaders') {
+          if (message.application === NO_APPLICATION) return;
+          found++;
+          expect({ ...message, application: 0 }).toEqual(referenceDecode(bytes));
+        } else expect(message).toEqual(referenceDecode(bytes));
+      }),
+      { numRuns: 1_500 },
+    );
+    expect(found).toBeGreaterThan(100);
+  });
+
   test('in any message, with unknown fields at each level and fields missing, out of order or there twice', () => {
     fc.assert(
       fc.property(processingRequest, (bytes) => {
@@ -42,6 +95,31 @@ describe('createRequestDecoder() reads what proto-loader reads', () => {
 
   test('in every truncation of a message, unless it is malformed', () => {
     fc.assert(fc.property(processingRequest, expectTruncationsToMatch), { numRuns: 100 });
+  });
+});
+
+describe('createRequestDecoder() finds the cookies of sites by their other names', () => {
+  const [EAST, WEST] = [1 << LOCAL, 1 << 1];
+  /** Under the name that it is set under as well. */
+  const ALSO = EAST | LOCAL_ALSO;
+  test.each<[cookies: readonly string[], sites: number, isTwice: boolean]>([
+    [['KVAAVROI=1'], EAST, false],
+    [['OLDEAST=1'], EAST, false],
+    [['DDVH=1'], EAST, false],
+    [['OLDEAST=1; KVAAVROI=1'], ALSO, false],
+    [['KVAAVROI=1; OLDEAST=1'], ALSO, false],
+    [['KVAAVROI=1', 'OLDEAST=1'], ALSO, false],
+    [['OLDEAST=1; OLDEAST=2'], EAST, false],
+    [['OLDEAST=1', 'DDVH=2'], EAST, false],
+    [['KVAAVROI=1; OLDEAST=1; KVAAVROI=2'], ALSO, true],
+    [['OLDEAST=1; KVAAVROI=1', 'KVAAVROI=2'], ALSO, true],
+    [['XDDVHSLLQ=1'], WEST, false],
+    [['XDDVHSLLQ=1; DDVHSLLQ=1'], WEST, false],
+    [['XDDVHSLLQ=1; OLDEAST=1'], WEST | EAST, false],
+    [['XDDVHSLLQ=1; OLDEAST=1', 'KVAAVROI=1'], WEST | ALSO, false],
+    [['OLDEAST; a=OLDEAST=1; oldeast=1; OLDEASTX=1'], 0, false],
+  ])('%j', (cookies, sites, isLocalCookieTwice) => {
+    expect(decodeRenamed(requestOf(cookies))).toMatchObject({ cookies: sites, isLocalCookieTwice });
   });
 });
 
@@ -127,6 +205,7 @@ describe('createRequestDecoder() knows the status URI', () => {
     const bytes = request([[':path', path]]);
     expect(decodeRequest(bytes)).toEqual({
       phase: 'requestHeaders',
+      application: 0,
       isStatusUri,
       hasHop: false,
       cookies: 0,
@@ -137,7 +216,7 @@ describe('createRequestDecoder() knows the status URI', () => {
 });
 
 test('createRequestDecoder() does not complete an escape from the bytes behind the path', () => {
-  const decodeMenu = createRequestDecoder(createRequestMatcher(policy, '/menu'));
+  const decodeMenu = createRequestDecoder(onlyOf(createRequestMatcher(policy, '/menu')));
   const behind = fixedField(6, Buffer.alloc(4));
   expect(behind.subarray(0, 1).toString()).toBe('5');
   const decodePath = (path: string) =>
@@ -155,7 +234,8 @@ describe('createRequestDecoder() sees the hop header', () => {
     ['X-Site-Hop', false],
   ])('%s: %s', (name, hasHop) => {
     for (const value of ['west', '']) {
-      const expected = { phase: 'requestHeaders', isStatusUri: false, hasHop, cookies: 0, isLocalCookieTwice: false };
+      const facts = { isStatusUri: false, hasHop, cookies: 0, isLocalCookieTwice: false };
+      const expected = { phase: 'requestHeaders', application: 0, ...facts };
       expect(decodeRequest(request([[name, value]]))).toEqual(expected);
     }
   });
@@ -337,7 +417,7 @@ describe('createRequestDecoder() never throws', () => {
     );
   });
 
-  test('nor looks at the bytes around a message', () => {
+  test('on a message within other bytes, at which it does not look', () => {
     fc.assert(
       fc.property(fc.oneof(processingRequest, anyBytes), anyBytes, anyBytes, (message, before, after) => {
         const inside = Buffer.concat([before, message, after]).subarray(before.length, before.length + message.length);

@@ -9,8 +9,8 @@ const TOTAL = 4;
 type Poll = readonly [atMs: number, up: number, failedChecks: number | null];
 
 function pool(up: number, failedChecks: number | null): PoolState {
-  const count = { up, total: TOTAL, failedChecks, succeededChecks: null };
-  return { count, isKnownToEnvoy: true, isUp: up > 0, lastShortAtMs: null, hosts: [] };
+  const count = { up, total: TOTAL, excluded: 0, failedChecks, succeededChecks: null };
+  return { count, draining: 0, isKnownToEnvoy: true, isUp: up > 0, lastShortAtMs: null, hosts: [] };
 }
 
 /** After which of the polls the alert is on. */

@@ -31,20 +31,32 @@ remote_pools:
       'site.yaml',
     );
     expect(watchedPools(config)).toEqual([
-      { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 2 },
       {
+        application: 'default',
+        site: 'east',
+        cluster: 'local_pool',
+        twin: null,
+        key: 'local_pool.cluster',
+        minUp: 2,
+        drains: false,
+      },
+      {
+        application: 'default',
         site: 'west',
         cluster: 'remote_pool',
         twin: { cluster: 'remote_pool_http2', aliveForMs: 3_000 },
         key: 'remote_pools[0].cluster',
         minUp: 1,
+        drains: false,
       },
       {
+        application: 'default',
         site: 'north',
         cluster: 'north_pool',
         twin: { cluster: 'north_pool_http2', aliveForMs: 3_000 },
         key: 'remote_pools[1].cluster',
         minUp: 3,
+        drains: false,
       },
     ]);
   });
@@ -147,7 +159,8 @@ describe('nextPoolState() is up', () => {
 describe('nextPoolState() keeps', () => {
   test('the count, and that Envoy knows the pool', () => {
     expect(stateAfter([[5, 1]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 1, total: TOTAL, failedChecks: null, succeededChecks: null },
+      count: { up: 1, total: TOTAL, excluded: 0, failedChecks: null, succeededChecks: null },
+      draining: 0,
       isKnownToEnvoy: true,
       isUp: true,
       lastShortAtMs: null,
@@ -157,7 +170,8 @@ describe('nextPoolState() keeps', () => {
 
   test('no server and no knowledge of a cluster that Envoy does not have', () => {
     expect(stateAfter([[5, null]], 1, HOLD_UP_MS)).toEqual({
-      count: { up: 0, total: 0, failedChecks: null, succeededChecks: null },
+      count: { up: 0, total: 0, excluded: 0, failedChecks: null, succeededChecks: null },
+      draining: 0,
       isKnownToEnvoy: false,
       isUp: false,
       lastShortAtMs: 5,
@@ -169,10 +183,21 @@ describe('nextPoolState() keeps', () => {
     const before: PoolState = { ...stateAfter([[5, 0]], 1, 0), hosts: [host('127.0.0.1:3001', '')] };
     const after = nextPoolState(
       before,
-      { up: 2, total: TOTAL, failedChecks: null, succeededChecks: null },
-      { minUp: 1, holdUpMs: 0, nowMs: 10 },
+      { up: 2, total: TOTAL, excluded: 0, failedChecks: null, succeededChecks: null },
+      { minUp: 1, drains: false, holdUpMs: 0, nowMs: 10 },
     );
     expect(after).toMatchObject({ lastShortAtMs: 5, hosts: before.hosts });
+  });
+});
+
+describe('nextPoolState() counts what Envoy excludes as draining', () => {
+  const count = { up: 1, total: TOTAL, excluded: 1, failedChecks: null, succeededChecks: null };
+
+  test.each([
+    [true, 1],
+    [false, 0],
+  ])('where the config has servers that drain: %s', (drains, draining) => {
+    expect(nextPoolState(undefined, count, { minUp: 1, drains, holdUpMs: 0, nowMs: 10 }).draining).toBe(draining);
   });
 });
 
@@ -217,15 +242,15 @@ describe('rejudgedPoolState()', () => {
     ['a pool that is down stays down', down, 2, { minUp: 2, holdUpMs: 0 }, false],
     ['a pool that Envoy does not know stays down', unknown, 1, { minUp: 1, holdUpMs: 0 }, false],
   ])('%s', (_, state, minUpBefore, settings, isUp) => {
-    const judged = rejudgedPoolState(state, minUpBefore, { ...settings, nowMs: NOW_MS });
+    const judged = rejudgedPoolState(state, minUpBefore, { ...settings, drains: false, nowMs: NOW_MS });
     expect(judged.isUp).toBe(isUp);
     expect([judged.count, judged.isKnownToEnvoy]).toEqual([state.count, state.isKnownToEnvoy]);
   });
 
   test('what is held on comes up when hold_up has passed since it was last short', () => {
     const settings = { minUp: 1, holdUpMs: HOLD_UP_MS };
-    const judged = rejudgedPoolState(held, 1, { ...settings, nowMs: NOW_MS });
-    const at = (nowMs: number) => nextPoolState(judged, held.count, { ...settings, nowMs }).isUp;
+    const judged = rejudgedPoolState(held, 1, { ...settings, drains: false, nowMs: NOW_MS });
+    const at = (nowMs: number) => nextPoolState(judged, held.count, { ...settings, drains: false, nowMs }).isUp;
     expect([at(2_499), at(2_500)]).toEqual([false, true]);
   });
 });
@@ -239,8 +264,17 @@ describe('isSamePoolState()', () => {
     ['the hosts', { hosts: [host('127.0.0.1:3001', 'failed active health check')] }, true],
     ['whether it is up', { isUp: false }, false],
     ['whether Envoy knows it', { isKnownToEnvoy: false }, false],
-    ['how many servers are up', { count: { up: 2, total: TOTAL, failedChecks: null, succeededChecks: null } }, false],
-    ['how many servers there are', { count: { up: 1, total: 3, failedChecks: null, succeededChecks: null } }, false],
+    ['how many servers drain', { draining: 1 }, false],
+    [
+      'how many servers are up',
+      { count: { up: 2, total: TOTAL, excluded: 0, failedChecks: null, succeededChecks: null } },
+      false,
+    ],
+    [
+      'how many servers there are',
+      { count: { up: 1, total: 3, excluded: 0, failedChecks: null, succeededChecks: null } },
+      false,
+    ],
   ])('where %s changed: %o is %s', (_, change, isSame) => {
     expect(isSamePoolState(state, { ...state, ...change })).toBe(isSame);
   });
@@ -248,8 +282,9 @@ describe('isSamePoolState()', () => {
 
 describe('describePool()', () => {
   const broken = host('127.0.0.1:3001', 'failed active health check');
-  const ejected = host('127.0.0.1:3002', 'failed outlier check, EDS says DRAINING');
-  const healthy: Host = { address: '127.0.0.1:3003', up: true, why: '' };
+  const ejected = host('127.0.0.1:3002', 'failed outlier check, EDS says UNHEALTHY');
+  const draining = host('127.0.0.1:3004', 'draining');
+  const healthy: Host = { address: '127.0.0.1:3003', up: true, draining: false, why: '' };
 
   test.each<[string, Partial<WatchedPool>, Partial<PoolState>]>([
     ['pool local_pool (east) is up: 2 of 2 servers up', {}, {}],
@@ -257,31 +292,56 @@ describe('describePool()', () => {
     [
       'pool local_pool (east) is down: 0 of 0 servers up',
       {},
-      { isUp: false, count: { up: 0, total: 0, failedChecks: null, succeededChecks: null } },
+      { isUp: false, count: { up: 0, total: 0, excluded: 0, failedChecks: null, succeededChecks: null } },
     ],
     [
       'pool local_pool (east) is up: 1 of 2 servers up; 127.0.0.1:3001 failed active health check',
       {},
-      { count: { up: 1, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, healthy] },
+      { count: { up: 1, total: 2, excluded: 0, failedChecks: null, succeededChecks: null }, hosts: [broken, healthy] },
     ],
     [
-      'pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed outlier check, EDS says DRAINING',
+      'pool local_pool (east) is down: 0 of 2 servers up; 127.0.0.1:3001 failed active health check; 127.0.0.1:3002 failed outlier check, EDS says UNHEALTHY',
       {},
-      { isUp: false, count: { up: 0, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, ejected] },
+      {
+        isUp: false,
+        count: { up: 0, total: 2, excluded: 0, failedChecks: null, succeededChecks: null },
+        hosts: [broken, ejected],
+      },
     ],
     [
       'pool local_pool (east) is down: 1 of 2 servers up, min_up 2; 127.0.0.1:3001 failed active health check',
       { minUp: 2 },
-      { isUp: false, count: { up: 1, total: 2, failedChecks: null, succeededChecks: null }, hosts: [broken, healthy] },
+      {
+        isUp: false,
+        count: { up: 1, total: 2, excluded: 0, failedChecks: null, succeededChecks: null },
+        hosts: [broken, healthy],
+      },
     ],
     ['pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up', {}, { isUp: false }],
+    [
+      'pool local_pool (east) is up: 1 of 1 servers up, 1 draining; 127.0.0.1:3004 draining',
+      { drains: true },
+      {
+        count: { up: 1, total: 2, excluded: 1, failedChecks: null, succeededChecks: null },
+        draining: 1,
+        hosts: [draining, healthy],
+      },
+    ],
     [
       'pool local_pool (east) is down: 2 of 2 servers up, held back by hold_up, min_up 2',
       { minUp: 2 },
       { isUp: false },
     ],
   ])('says %j', (text, pool, state) => {
-    const own = { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 1 };
+    const own = {
+      application: 'default',
+      site: 'east',
+      cluster: 'local_pool',
+      twin: null,
+      key: 'local_pool.cluster',
+      minUp: 1,
+      drains: false,
+    };
     const watched: WatchedPool = { ...own, ...pool };
     expect(describePool(watched, { ...stateAfter([[0, 2]], 1, 0), ...state })).toBe(text);
   });
@@ -290,20 +350,22 @@ describe('describePool()', () => {
 function stateAfter(polls: readonly Poll[], minUp: number, holdUpMs: number): PoolState {
   let state: PoolState | undefined;
   for (const [nowMs, up] of polls) {
-    const count = up === null ? undefined : { up, total: TOTAL, failedChecks: null, succeededChecks: null };
-    state = nextPoolState(state, count, { minUp, holdUpMs, nowMs });
+    const count =
+      up === null ? undefined : { up, total: TOTAL, excluded: 0, failedChecks: null, succeededChecks: null };
+    state = nextPoolState(state, count, { minUp, drains: false, holdUpMs, nowMs });
   }
   if (state === undefined) throw new Error('a state needs a poll');
   return state;
 }
 
 function host(address: string, why: string): Host {
-  return { address, up: false, why };
+  return { address, up: false, draining: why.startsWith('draining'), why };
 }
 
 describe('failedChecksBetween()', () => {
   const state = (failedChecks: number | null): PoolState => ({
-    count: { up: 3, total: 3, failedChecks, succeededChecks: null },
+    count: { up: 3, total: 3, excluded: 0, failedChecks, succeededChecks: null },
+    draining: 0,
     isKnownToEnvoy: true,
     isUp: true,
     lastShortAtMs: null,

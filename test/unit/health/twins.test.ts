@@ -3,13 +3,23 @@ import type { WatchedPool } from '../../../src/health/pool.ts';
 import { Twins } from '../../../src/health/twins.ts';
 
 const WATCHED: readonly WatchedPool[] = [
-  { site: 'east', cluster: 'local_pool', twin: null, key: 'local_pool.cluster', minUp: 1 },
   {
+    application: 'default',
+    site: 'east',
+    cluster: 'local_pool',
+    twin: null,
+    key: 'local_pool.cluster',
+    minUp: 1,
+    drains: false,
+  },
+  {
+    application: 'default',
     site: 'west',
     cluster: 'remote_pool',
     twin: { cluster: 'remote_pool_http2', aliveForMs: 3_000 },
     key: 'remote_pools[0].cluster',
     minUp: 1,
+    drains: false,
   },
 ];
 
@@ -18,7 +28,7 @@ function upAfter(...polls: readonly (readonly [nowMs: number, own: number, twin:
   const twins = new Twins(WATCHED);
   let up: number | undefined;
   for (const [nowMs, own, twin, succeededChecks] of polls) {
-    const count = (of: number) => ({ up: of, total: 1, failedChecks: 0, succeededChecks });
+    const count = (of: number) => ({ up: of, total: 1, excluded: 0, failedChecks: 0, succeededChecks });
     const counts = new Map([
       ['local_pool', count(1)],
       ['remote_pool', count(own)],
@@ -40,11 +50,11 @@ test('a pool whose checks fail is up while those of its twin succeed', () => {
   expect(upAfter([0, 1, 1, 5], [1_000, 0, 1, 6], [9_000, 0, 1, 9], [11_900, 0, 1, 9])).toBe(1);
 });
 
-test('and down as soon as its twin has had no success for as long as its own verdict takes, which is silence', () => {
+test('a pool whose checks fail is down as soon as its twin has had no success for as long as its own verdict takes', () => {
   expect(upAfter([0, 1, 1, 5], [1_000, 1, 1, 6], [4_100, 0, 1, 6])).toBe(0);
 });
 
-test('and down where its twin is, has just been seen for the first time, or is not there', () => {
+test('a pool whose checks fail is down where its twin is down, has just been seen for the first time, or is not there', () => {
   expect(upAfter([0, 1, 1, 5], [1_000, 0, 0, 6])).toBe(0);
   expect(upAfter([0, 0, 1, 5])).toBe(0);
   expect(upAfter([0, 0, null, 0])).toBe(0);

@@ -10,9 +10,11 @@ const OTHER = 'avi.http.add_header("X-Site", "east")';
 function lines(source: string) {
   const imported = importText(source);
   if (imported.kind !== 'original') throw new Error(imported.why);
-  const { statusUri, local, remotes } = imported.settings;
+  const [script, ...others] = imported.scripts;
+  expect(others).toEqual([]);
+  const { statusUri, local, remotes } = script.settings;
   const all = [statusUri, local.pool, local.cookie, remotes[0]?.pool, remotes[0]?.cookie];
-  return { linesOf: imported.linesOf, found: all.map((each) => each && [each.value, each.line]) };
+  return { linesOf: script.linesOf, found: all.map((each) => each && [each.value, each.line]) };
 }
 
 function whyNot(source: string) {
@@ -53,6 +55,12 @@ describe("Avi's JSON", () => {
     expect(lines(`\n${JSON.stringify(value, null, 2)}\n`)).toEqual(found(0, 'east'));
   });
 
+  test('what a script of Terraform refers to is said', () => {
+    expect(whyNot(JSON.stringify(set('a', [EVENT, `\${file("site.lua")}`])))).toBe(
+      'unreadable: has no script in it but file("site.lua"): import the file that this refers to',
+    );
+  });
+
   test.each([
     [
       'another script',
@@ -71,17 +79,26 @@ describe("Avi's JSON", () => {
       'other: none of these is the site-persistence script: "headers", "b"',
     ],
     [
-      'two of them',
-      [east, set('mail', [EVENT, SCRIPT.replace('KVAAVROI', 'X')])],
-      'other: it has 2 site-persistence scripts, "east", "mail": import each from a file of its own',
-    ],
-    [
       'no Lua',
       set('a', [EVENT, 'if']),
       "unreadable: has a script that is not Lua: line 1, column 3: <expression> expected near '<eof>'",
     ],
   ])('%s is refused', (_, value, why) => {
     expect(whyNot(JSON.stringify(value))).toBe(why);
+  });
+
+  test('several of them are taken out, in their order, each with its name', () => {
+    const mail = set('mail', [EVENT, SCRIPT.replace('KVAAVROI', 'MAIL')]);
+    const nameless = { datascript: [{ script: SCRIPT.replace('KVAAVROI', 'X') }] };
+    const imported = importText(JSON.stringify({ VSDataScriptSet: [east, headers, mail, nameless] }));
+    if (imported.kind !== 'original') throw new Error(imported.why);
+    expect(
+      imported.scripts.map(({ name, linesOf, settings }) => [name, linesOf, settings.local.cookie?.value]),
+    ).toEqual([
+      ['east', 'east', 'KVAAVROI'],
+      ['mail', 'mail', 'MAIL'],
+      [null, 'without a name', 'X'],
+    ]);
   });
 
   test('broken JSON is refused in one line', () => {

@@ -5,6 +5,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { NotLua, readLuaScript } from '../../../src/import/lua-script.ts';
 import { findOriginalSettings, type OriginalSettings } from '../../../src/import/original-settings.ts';
 import { printImportedConfig } from '../../../src/import/print-config.ts';
+import { onlyApplication } from '../../support/only-application.ts';
 
 const RULES = `
 local up = avi.pool.get_servers(LOCAL_POOL)
@@ -139,7 +140,7 @@ test('the printed config is right but for what is marked, and check names exactl
   expect(problemLines(printed)).toEqual(marked);
   let count = 0;
   const filled = printed.replace(/: <fill in>/g, () => `: site-${++count}`);
-  const config = parseConfig(filled, 'site.yaml');
+  const config = onlyApplication(filled);
   expect(config.localPool).toMatchObject({ cluster: 'east-pool', cookie: { name: 'KVAAVROI' } });
   expect(config.remotePools).toMatchObject([{ cluster: 'west-pool', cookie: { name: 'DDVHSLLQ' } }]);
 });

@@ -8,7 +8,7 @@ const SCRIPT = readFileSync(new URL('../../fixtures/datascript/original.lua', im
 function read(source: string) {
   const imported = importText(source);
   if (imported.kind !== 'original') throw new Error(imported.why);
-  const { statusUri, local, remotes, remarks } = imported.settings;
+  const { statusUri, local, remotes, remarks } = imported.scripts[0].settings;
   return {
     status: statusUri?.value ?? null,
     local: [local.pool?.value ?? null, local.cookie?.value ?? null],
@@ -32,11 +32,15 @@ test('the script of the Avi examples is read without a remark, each setting with
   const imported = importText(SCRIPT);
   expect(imported).toMatchObject({
     kind: 'original',
-    settings: {
-      statusUri: { line: 13 },
-      local: { pool: { line: 9 }, cookie: { line: 4 } },
-      remotes: [{ pool: { line: 11 }, cookie: { line: 7 } }],
-    },
+    scripts: [
+      {
+        settings: {
+          statusUri: { line: 13 },
+          local: { pool: { line: 9 }, cookie: { line: 4 } },
+          remotes: [{ pool: { line: 11 }, cookie: { line: 7 } }],
+        },
+      },
+    ],
   });
 });
 
@@ -153,11 +157,37 @@ if (avi.http.cookie_exists("DDVHSLLQ") and avi.pool.get_servers("west") >= 1) or
     ]);
   });
 
-  test('a pool that the script never names is left open', () => {
-    const source =
-      'if avi.http.cookie_exists("X") and avi.pool.get_servers("west") > 0 then avi.pool.select("west") end';
+  test('the local pool is left open where there are two', () => {
+    const source = `local a, b = avi.pool.get_servers("a"), avi.pool.get_servers("b")
+if avi.http.cookie_exists("X") and avi.pool.get_servers("west") > 0 then avi.pool.select("west")
+elseif a < 1 and b < 1 then avi.pool.select("west") end`;
     expect(read(source)).toMatchObject({ local: [null, null], remotes: [['west', 'X']] });
   });
+});
+
+test('a second cookie of the same remote site is one more that tells it', () => {
+  const source = SCRIPT.replace(
+    '(avi.http.cookie_exists',
+    '((avi.http.cookie_exists("OLD") or avi.http.cookie_exists',
+  ).replace('cookie_name) and', 'cookie_name)) and');
+  expect(read(source)).toEqual({ ...SETTINGS, remotes: [['remote_pool', 'OLD']] });
+  const imported = importText(source);
+  expect(imported).toMatchObject({
+    scripts: [{ settings: { remotes: [{ also: [{ value: 'DDVHSLLQ', line: 7 }] }] } }],
+  });
+});
+
+test('an application cookie is never the local one', () => {
+  const source = SCRIPT.replace('(avi.http', '(not avi.http.cookie_exists("JSESSIONID") and avi.http');
+  expect(read(source)).toMatchObject({ local: ['local_pool', 'KVAAVROI'], remotes: [['remote_pool', 'DDVHSLLQ']] });
+});
+
+test('chance may have a part in what does not choose a pool for ordinary clients', () => {
+  const source = SCRIPT.replace(
+    'local_pool_servers_up_count < 1  then',
+    'local_pool_servers_up_count < 1 then\n  if math.random() > 0.5 then avi.vs.log("lucky") end',
+  );
+  expect(read(source)).toMatchObject({ ...SETTINGS, remarks: { length: 2 } });
 });
 
 test('sites in a table, one after the other', () => {
@@ -165,7 +195,8 @@ test('sites in a table, one after the other', () => {
 local_pool = "here"
 for _, site in ipairs({ { cookie = "WEST", pool = "to-west" }, { cookie = "NORTH", pool = "to-north" } }) do
   if avi.http.cookie_exists(site.cookie) and avi.pool.get_servers(site.pool) > 0 then avi.pool.select(site.pool) end
-end`;
+end
+if avi.pool.get_servers(local_pool) < 1 then avi.pool.select("to-west") end`;
   expect(read(source)).toMatchObject({
     local: ['here', null],
     remotes: [
@@ -181,10 +212,10 @@ test.each([
 ])('a cookie that is looked for in %s', (_, condition) => {
   const source = `
 function has(names, wanted) for _, name in ipairs(names) do if name == wanted then return true end end return false end
-if ${condition} and avi.pool.get_servers("west") > 0 then avi.pool.select("west") end`;
-  expect(read(source)).toMatchObject({ local: [null, null], remotes: [['west', 'DDVHSLLQ']] });
+if ${condition} and avi.pool.get_servers("west") > 0 or avi.pool.get_servers("east") < 1 then avi.pool.select("west") end`;
+  expect(read(source)).toMatchObject({ local: ['east', null], remotes: [['west', 'DDVHSLLQ']] });
   const imported = importText(source);
-  expect(imported).toMatchObject({ settings: { remotes: [{ cookie: { line: 3 } }] } });
+  expect(imported).toMatchObject({ scripts: [{ settings: { remotes: [{ cookie: { line: 3 } }] } }] });
 });
 
 test('three sites, one before the other', () => {
@@ -255,8 +286,9 @@ test('a pool that counts as up with more than one server is said', () => {
 
 test('a pool of other requests is not taken for the local one', () => {
   const source = `if avi.http.cookie_exists("X") and avi.pool.get_servers("west") > 0 then avi.pool.select("west") end
+if avi.pool.get_servers("east") < 1 then avi.pool.select("west") end
 if avi.http.get_path() == "/api" then avi.pool.select("api") end`;
-  expect(read(source)).toMatchObject({ local: [null, null], remotes: [['west', 'X']] });
+  expect(read(source)).toMatchObject({ local: ['east', null], remotes: [['west', 'X']] });
 });
 
 test('a long script with much else in it is still read, in a few seconds', () => {

@@ -12,7 +12,7 @@ function limited(lines: number) {
   return { ask, leftOut };
 }
 
-test('so many lines are let through in each span of time', () => {
+test('no more lines than the limit are let through in each span of time', () => {
   const { ask } = limited(3);
   expect(ask(5)).toBe(3);
   vi.advanceTimersByTime(999);

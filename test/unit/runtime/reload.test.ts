@@ -5,6 +5,7 @@ import { ChangeLog } from '../../../src/log/changes.ts';
 import { Counters } from '../../../src/metrics/counters.ts';
 import { createReloader, type Reloader } from '../../../src/runtime/reload.ts';
 import { TestLog } from '../../integration/site.ts';
+import { onlyApplication } from '../../support/only-application.ts';
 import { MINIMAL } from '../config/good-configs.ts';
 
 const read = (more: string): Config => parseConfig(MINIMAL + more, 'site.yaml');
@@ -12,12 +13,18 @@ const read = (more: string): Config => parseConfig(MINIMAL + more, 'site.yaml');
 /** A reloader whose configs come into force only when `finish` is called. */
 function reloading() {
   let current = read('');
+  let reading = async () => current;
   const applied: Config[] = [];
+  const given: Config[] = [];
   const counters = new Counters();
   const pending: (() => void)[] = [];
   const log = new TestLog();
-  const reloader: Reloader = createReloader({
+  const actual: Reloader = createReloader({
+    read: () => reading(),
     current: () => current,
+    giveToEnvoy: async (config) => {
+      given.push(config);
+    },
     apply: async (config) => {
       await new Promise<void>((resolve) => pending.push(resolve));
       applied.push(config);
@@ -32,8 +39,16 @@ function reloading() {
     pending.shift()?.();
     await new Promise((resolve) => setImmediate(resolve));
   }
+  const reloader = {
+    /** @param next what stands in the file by then */
+    reload(next: () => Promise<Config>) {
+      reading = next;
+      return actual.reload();
+    },
+    close: () => actual.close(),
+  };
   const lines = () => log.lines.map((line) => `${line.level} ${line.message}`);
-  return { reloader, applied, results: counters.reloads, finish, lines };
+  return { reloader, applied, given, results: counters.reloads, finish, lines };
 }
 
 test('one reload runs at a time, and of those asked for meanwhile the last follows', async () => {
@@ -42,10 +57,10 @@ test('one reload runs at a time, and of those asked for meanwhile the last follo
     reloader.reload(async () => read(`on_owner_down: ${index === 0 ? 'refuse' : value}\n`)),
   );
   await finish();
-  expect(applied.map((config) => config.onOwnerDown)).toEqual(['refuse']);
+  expect(applied.map((config) => onlyApplication(config).onOwnerDown)).toEqual(['refuse']);
   await finish();
   await Promise.all(done);
-  expect(applied.map((config) => config.onOwnerDown)).toEqual(['refuse', 'keep']);
+  expect(applied.map((config) => onlyApplication(config).onOwnerDown)).toEqual(['refuse', 'keep']);
   expect(results).toEqual({ ok: 2, refused: 0 });
 });
 
@@ -62,6 +77,24 @@ test('what changed is said in one line, and what else is to be done', async () =
     'warn ops_listen is now 127.0.0.1:7002 in the config: restart to apply it, until then it stays 127.0.0.1:9003',
     'warn Envoy\'s own config must change too: print it again with "site-persistence envoy"',
   ]);
+});
+
+test('Envoy finds the sidecars where they listen until they are restarted', async () => {
+  const { reloader, given, finish } = reloading();
+  const done = reloader.reload(async () => read('listen: 127.0.0.1:7001\n'));
+  await finish();
+  await done;
+  expect(given.map(({ envoy }) => envoy.sidecars)).toEqual([read('').envoy.sidecars]);
+});
+
+test('another status URI is one for the other sites as well', async () => {
+  const { reloader, finish, lines } = reloading();
+  const done = reloader.reload(async () => read('status_uri: /other\n'));
+  await finish();
+  await done;
+  expect(lines()).toContain(
+    'warn status_uri: other sites ask for it as well, and take this one for down until theirs is the same',
+  );
 });
 
 test('a changed address comes into force with nothing, and is said again at the next reload', async () => {
@@ -97,13 +130,14 @@ test('nothing is put in force where nothing changed, which is said', async () =>
 
 test('a bad config is refused with every mistake in it', async () => {
   const { reloader, applied, results, lines } = reloading();
-  await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
+  const outcome = await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
   expect([applied, results]).toEqual([[], { ok: 0, refused: 1 }]);
   expect(lines()).toEqual([
     'error config file rejected, the old config stays: 2 mistakes',
     expect.stringMatching(/^error site\.yaml:9: bogus: unknown key/),
     expect.stringMatching(/^error site\.yaml:10: status_uri: "status" is not a path/),
   ]);
+  expect(outcome).toEqual({ isAccepted: false, lines: lines().map((line) => line.replace(/^error /, '')) });
 });
 
 test('a failure that nobody thought of is logged, and the next reload goes well', async () => {
@@ -127,4 +161,17 @@ test('a reload does nothing once closed, not even one that is being read', async
   await done;
   await reloader.reload(async () => read('both_cookies: local\n'));
   expect([applied, results, lines()]).toEqual([[], { ok: 0, refused: 0 }, []]);
+});
+
+test('another content of the overlay is a change of Envoy’s own config', async () => {
+  const { reloader, finish, lines } = reloading();
+  const overlay = { kind: 'overlay', file: 'extra.yaml', text: 'admin: {}', content: { admin: {} } } as const;
+  const config = read('envoy: { overlay: extra.yaml }\n');
+  const done = reloader.reload(async () => ({ ...config, envoy: { ...config.envoy, overlay } }));
+  await finish();
+  await done;
+  expect(lines()).toEqual([
+    'info config reloaded: envoy.overlay changed',
+    expect.stringContaining("Envoy's own config must change too"),
+  ]);
 });
