@@ -196,10 +196,14 @@ function remoteOnly(pool: RemotePoolConfig): RouteAction {
   return { cluster: pool.cluster, retry_policy: retryPolicy(RETRY_ON) };
 }
 
-/** Here and nowhere else, by way of the stand-in listener where the first server does not take it. */
+/**
+ * Here and nowhere else, by way of the stand-in listener where the first server does not take it. First by the cluster that sessions
+ * have which come here by themselves: a check of another cluster would now and then find the session's server down when this one's
+ * finds it up, and the session would go to and fro between two servers.
+ */
 export function forwardedRoute(application: Application, name: string, headers: readonly Json[]): Route {
   if (!canLeave(application)) return plainLocalRoute(application, name, headers);
-  const route = { timeout: '0s', ...nextGroupOnRetry([application.localPool.cluster, standIn(application)]) };
+  const route = { timeout: '0s', ...nextGroupOnRetry([orElsewhere(application.localPool), standIn(application)]) };
   return { name, match: matchAll(headers), route };
 }
 
