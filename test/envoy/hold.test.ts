@@ -107,13 +107,14 @@ test('a hold is shared by the sidecars, with its reason and end, and outlives th
 });
 
 test('an Envoy that has restarted is told of it again, and a hold whose time is over ends', async () => {
-  await hold();
+  expect((await hold()).status).toBe(200);
   await untilHeld(true);
   await east.envoy?.stop('SIGKILL');
   await east.startEnvoy();
   await waitUntil(async () => (await east.runtime(openKey('default', 'west'))) === '0', { what: 'the key' });
   const client = await newClient(west);
-  await hold('&for=1s');
+  // Refused as long as Envoy has not yet found this site's own pool up.
+  await waitUntil(async () => (await hold('&for=1s')).status === 200, { what: 'the hold to be taken' });
   await untilHeld(false);
   await east.waitForFastPath('on', 'west');
   expect(await east.runtime(openKey('default', 'west'))).toBe('100');
