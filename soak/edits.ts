@@ -124,6 +124,10 @@ const KINDS: readonly EditKind[] = [
         } else {
           site.removed.add(name);
           servers.splice(at, 1);
+          // A pool of which all servers drain is refused.
+          const [first] = servers;
+          if (first !== undefined && !servers.some((server) => typeof server === 'string'))
+            servers[0] = addressOf(first);
         }
       });
     },

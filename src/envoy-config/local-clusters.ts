@@ -18,7 +18,7 @@ export function renderLocalClusters(application: Application): JsonObject[] {
   return [
     localCluster(application, localPool.cluster, localPool.protocol),
     ...(localPool.protocol === 'downstream' ? [localCluster(application, overHttp1(localPool), 'http1')] : []),
-    // A pool of its own, because its gauges count one server more.
+    // A cluster of its own, because its gauges count one server more.
     ...(canLeave(application) ? [localCluster(application, orElsewhere(localPool), localPool.protocol)] : []),
     ...(localPool.closeWhenDown ? [closingCluster(application)] : []),
   ];

@@ -44,7 +44,7 @@ export const redirectTo = ({ cluster }: Pick<RemotePoolConfig, 'cluster'>) => `$
 /** The aggregate cluster that does so, and otherwise is the site itself or stands in for it. */
 export const redirectOrProxy = ({ cluster }: RemotePoolConfig) => `${cluster}_redirect_or_proxy`;
 
-/** The local pool from which a request leaves the site when no server here is healthy. */
+/** The local pool from which the next try leads out, of the site where it may, when no server here is healthy. */
 export const orElsewhere = ({ cluster }: LocalPoolConfig) => `${cluster}_or_elsewhere`;
 
 /** The routes that, without a decision, serve a request here that carries this site's cookie. */

@@ -86,7 +86,8 @@ function commentsOfApplication(application: Application): [string, string][] {
     [closingCluster(localPool.cluster), 'The same for what is open: closed when a server has fallen silent.'],
     [
       orElsewhere(localPool),
-      'The same for requests that may leave: when no server is healthy the last one refuses, and the retry leaves the site.',
+      'The same for what comes to the edge, also from other sites, so that a session has one server: when no server is healthy the\n' +
+        ' last one refuses, and the retry goes on: what may leave the site does.',
     ],
     [anywhere(application), 'Without a decision: here, and where no server here takes it at the first site that does.'],
     [
