@@ -112,7 +112,7 @@ function pathOf(source: unknown): string | undefined {
 async function resourcesIn(path: string): Promise<readonly unknown[]> {
   const { bytes, size } = await readAtMost(path, MAX_FILE_BYTES);
   if (size !== bytes.length) throw new Error('too large');
-  return listAt(parse(bytes.toString(), { logLevel: 'error', maxAliasCount: -1 }), 'resources');
+  return listAt(readYaml(bytes.toString()), 'resources');
 }
 
 /** One of them is in every bootstrap. */
@@ -126,10 +126,32 @@ function has(value: unknown, keys: readonly string[]): boolean {
 function readText(text: string, fail: (why: string) => Error): unknown {
   try {
     if (/^\s*\{\s*"/.test(text)) return JSON.parse(text);
-    return parse(text, { logLevel: 'error' });
+    return readYaml(text);
   } catch (error) {
     if (error instanceof SyntaxError) throw fail(`is not valid JSON: ${error.message}`);
     if (error instanceof YAMLError) throw fail(`is not valid YAML: ${error.message.split('\n', 1)[0]}`);
     throw fail(`cannot be read: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** With every alias written out; Envoy's answer of as many bytes as are read has fewer. */
+const MAX_VALUES = 20_000_000;
+
+/** What is printed has thousands of aliases: the parser's own limit is for fewer, and to count as it does takes minutes. */
+function readYaml(text: string): unknown {
+  const value: unknown = parse(text, { logLevel: 'error', maxAliasCount: -1 });
+  if (countValues(value, new Map()) > MAX_VALUES)
+    throw new Error('its aliases (*name) lead in a circle, or to too much');
+  return value;
+}
+
+/** @param known of what has been counted; infinite in a circle */
+function countValues(value: unknown, known: Map<object, number>): number {
+  if (typeof value !== 'object' || value === null) return 1;
+  const counted = known.get(value);
+  if (counted !== undefined) return counted;
+  known.set(value, Number.POSITIVE_INFINITY);
+  const count = Object.values(value).reduce<number>((sum, member) => sum + countValues(member, known), 1);
+  known.set(value, count);
+  return count;
 }

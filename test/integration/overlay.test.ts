@@ -159,6 +159,11 @@ describe('doctor --config-dump of what "egctl x translate" prints', () => {
   });
 });
 
+const ALIASES = /cannot be read: its aliases \(\*name\) lead in a circle, or to too much\n$/;
+const ALIASES_OF_ALIASES = Array.from({ length: 9 }, (_, index) => {
+  return `  - &a${index + 1} [${Array.from({ length: 9 }, () => `*a${index}`).join(', ')}]\n`;
+}).join('');
+
 describe('doctor --config-dump refuses', () => {
   test.each<[string, string, RegExp]>([
     ['a file that is neither', '{"a": 1}', /is neither an answer to GET \/config_dump \("configs"\) nor a bootstrap/],
@@ -166,6 +171,8 @@ describe('doctor --config-dump refuses', () => {
     ['half of an answer', '{"configs": [', /is not valid JSON: /],
     ['what is no YAML', 'a: [', /is not valid YAML: /],
     ['an empty file', '', /is neither/],
+    ['aliases in a circle', 'admin: &circle { address: *circle }\n', ALIASES],
+    ['aliases of aliases', `admin:\n  - &a0 [x]\n${ALIASES_OF_ALIASES}`, ALIASES],
   ])('%s', async (_, text, why) => {
     const file = join(directory, 'dump');
     await writeFile(file, text);
