@@ -43,6 +43,12 @@ function record(what: string, report: LoadReport): Row {
   return row;
 }
 
+/**
+ * What a client may lose when a pool is killed: a POST that is at a server while it dies is not repeated (RFC 9110, 9.2.2), and two
+ * servers do not die at one moment. A GET is repeated once, so that each has died by then.
+ */
+const MOST_LOST = { GET: 1, POST: 2 };
+
 describe.each([
   ['GET', {}],
   ['POST', POST],
@@ -55,7 +61,7 @@ describe.each([
       await lab.east.waitForRemote('down');
       await load.during(400);
       const row = record(`remote pool killed, ${method}`, await load.stop());
-      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(MOST_LOST[method]);
       expect(row.moved).toBe(8);
       expect(row.bounced).toBe(0);
     });
@@ -85,7 +91,7 @@ describe.each([
       // Nobody is left with a cookie for an address of the other site.
       for (const client of load.clients) expect([...client.cookies.keys()]).toEqual([WEST_COOKIE]);
       const row = record(`local pool killed, ${method}`, await load.stop());
-      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(1);
+      expect(row.mostLostByOneClient, row.losses.join('\n')).toBeLessThanOrEqual(MOST_LOST[method]);
       expect(row.moved).toBe(8);
     });
   });
