@@ -11,7 +11,7 @@ import { needsDns } from './cluster-parts.ts';
 import { type Json, type JsonObject, typed } from './json.ts';
 import { isStatusUri } from './local-replies.ts';
 import { alsoFilter, keptCookieName, ownSessionsStatPrefix, SIDECAR_CLUSTER } from './names.ts';
-import { opaqueFilters, opaqueOf, opaqueOfHost, withoutOpaque } from './opaque-cookie.ts';
+import { opaqueFilter, opaqueFilters, opaqueOf, opaqueOfHost, withoutOpaque } from './opaque-cookie.ts';
 import { anotherHost } from './retries.ts';
 import { onlyForRequests, onlyWhenServedHere } from './served-here.ts';
 
@@ -113,14 +113,29 @@ export function statefulSessionFilters(cookie: LocalCookieConfig): JsonObject[] 
   ];
 }
 
-/** The same where each virtual host has a cookie of its own. */
-export function statefulSessionFiltersOfHosts(cookies: readonly LocalCookieConfig[]): JsonObject[] {
+/** So many other names come without another listener. */
+const LIVE_ALSO_FILTERS = 2;
+
+/**
+ * The same where each virtual host has a cookie of its own.
+ * @param isLive whether Envoy follows the file: a connection keeps the filters that it began with, and meets new virtual hosts. So
+ *   what a later one may need is there, and does nothing where a virtual host says nothing of it
+ */
+export function statefulSessionFiltersOfHosts(cookies: readonly LocalCookieConfig[], isLive: boolean): JsonObject[] {
   const most = Math.max(...cookies.map(({ also }) => also.length));
+  const also = Array.from({ length: Math.max(most, isLive ? LIVE_ALSO_FILTERS : 0) }, (_, index) =>
+    onlyForRequests(statefulSession(alsoFilter(index), {})),
+  );
   return [
-    ...opaqueFilters(cookies),
-    ...Array.from({ length: most }, (_, index) => onlyForRequests(statefulSession(alsoFilter(index), {}))),
+    ...whereWanted(isLive ? [opaqueFilter()] : opaqueFilters(cookies), isLive),
+    ...whereWanted(also, isLive),
     onlyWhenServedHere(statefulSession(STATEFUL_SESSION, {})),
   ];
+}
+
+/** Only for the virtual hosts and routes that say something of them. */
+function whereWanted(filters: readonly JsonObject[], isLive: boolean): JsonObject[] {
+  return filters.map((filter) => (isLive ? { ...filter, disabled: true } : filter));
 }
 
 /** What a virtual host says of them. */

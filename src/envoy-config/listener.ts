@@ -142,7 +142,13 @@ function filtersAndReplies(config: Config): JsonObject {
   const only = first?.isForEveryHost === true ? first : null;
   const [ofEveryHost, answers] =
     only === null
-      ? [statefulSessionFiltersOfHosts(config.applications.map(({ localPool }) => localPool.cookie)), []]
+      ? [
+          statefulSessionFiltersOfHosts(
+            config.applications.map(({ localPool }) => localPool.cookie),
+            config.envoy.configDir !== null,
+          ),
+          [],
+        ]
       : [[healthCheckFilter(only), ...statefulSessionFilters(only.localPool.cookie)], statusAnswers(only)];
   return {
     http_filters: [extProcFilter(only === null), ...ofEveryHost, routerFilter()],

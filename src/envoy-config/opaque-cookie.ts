@@ -10,19 +10,20 @@ import { onlyForAnswersThatSet } from './served-here.ts';
 // A stickiness cookie that tells nothing of the server. Envoy's stateful_session writes and reads the server's address; a Lua
 // filter before it puts a keyed hash in its place. The keys never get into Envoy's config.
 
-/**
- * The filter; what it does stands at the virtual hosts, so that a server more changes no listener, and cuts no connection.
- * @param cookies those that the connection manager keeps clients by
- */
+/** The filter, where one is needed. @param cookies those that the connection manager keeps clients by */
 export function opaqueFilters(cookies: readonly LocalCookieConfig[]): JsonObject[] {
-  if (cookies.every(({ opaque }) => opaque === null)) return [];
+  return cookies.every(({ opaque }) => opaque === null) ? [] : [opaqueFilter()];
+}
+
+/** What it does stands at the virtual hosts, so that a server more changes no listener, and cuts no connection. */
+export function opaqueFilter(): JsonObject {
   const typed_config = typed('envoy.extensions.filters.http.lua.v3.Lua', {
     // In Envoy's metrics, for its errors.
     stat_prefix: 'opaque_cookie',
     // No route goes by a cookie's value.
     clear_route_cache: false,
   });
-  return [onlyForAnswersThatSet({ name: OPAQUE_FILTER, typed_config }, PLAIN_START)];
+  return onlyForAnswersThatSet({ name: OPAQUE_FILTER, typed_config }, PLAIN_START);
 }
 
 /** In the Set-Cookie of stateful_session: the tag of the first field, and of the length what is the same for any address. */

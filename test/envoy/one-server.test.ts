@@ -1,7 +1,11 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client, serverOf } from '../support/client.ts';
 import { freePorts } from '../support/free-ports.ts';
-import { patchYaml, startTwoSites, type TwoSites } from '../support/two-sites.ts';
+import { reload, writeConfig } from '../support/reload.ts';
+import { EAST_COOKIE, patchYaml, startTwoSites, type TwoSites } from '../support/two-sites.ts';
 
 /** Of a bootstrap, what is changed. */
 interface Bootstrap {
@@ -46,3 +50,50 @@ describe.each([true, false])('with the fast path: %s', (fastPath) => {
     }
   });
 });
+
+/** A connection keeps the filters that it began with. */
+test.each(['1.36.4', '1.40.0'] as const)(
+  'a session stays at its server on a connection that is kept, by whatever name and in whatever form its cookie is set (Envoy %s)',
+  async (envoyVersion) => {
+    const live = await startTwoSites({ envoyVersion, configDir: true });
+    try {
+      const keyFile = join(dirname(live.east.configFile), 'cookie.key');
+      await writeFile(keyFile, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+      const opaque = { key_file: keyFile, accept_plain: true };
+      const sessions: { client: Client; server: string }[] = [];
+      for (let count = 0; count < 8; count++) {
+        const client = new Client();
+        sessions.push({ client, server: serverOf(await client.ask(live.east.url)) });
+      }
+      const changeCookie = async (cookie: object) => {
+        for (const site of live.sites) {
+          await writeConfig(site, (file) => {
+            if (site.name === 'east') file.local_pool.cookie = cookie;
+            else file.remote_pools = file.remote_pools.map((pool) => ({ ...pool, cookie }));
+          });
+          await reload(site);
+        }
+      };
+      for (const cookie of [
+        { name: EAST_COOKIE, also: ['EASTNEW'] },
+        { name: 'EASTNEW', also: [EAST_COOKIE] },
+        { name: 'EASTNEW', also: [EAST_COOKIE], opaque },
+      ]) {
+        await changeCookie(cookie);
+        for (const { client, server } of sessions) expect(serverOf(await client.ask(live.east.url))).toBe(server);
+      }
+      for (const { client, server } of sessions) {
+        expect([...client.cookies.keys()]).toEqual(['EASTNEW']);
+        expect(serverOf(await client.ask(live.west.url))).toBe(server);
+        // A new session on the same connection.
+        client.cookies.clear();
+        const next = serverOf(await client.ask(live.east.url));
+        expect(Buffer.from(client.cookies.get('EASTNEW') ?? '', 'base64').toString()).not.toContain('127.0.0.1');
+        for (const { url } of [live.east, live.west]) expect(serverOf(await client.ask(url))).toBe(next);
+        client.close();
+      }
+    } finally {
+      await live.close();
+    }
+  },
+);
