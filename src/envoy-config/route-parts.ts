@@ -97,9 +97,14 @@ export function keptFirst(application: Application, route: Route): Route[] {
 
 /** The same by names. */
 export function carriesOneOf(names: readonly string[], version: EnvoyVersion): JsonObject {
+  return carriesAfter(cookieSeparators(version), names);
+}
+
+/** @param separators between cookies, for a character class */
+export function carriesAfter(separators: string, names: readonly string[]): JsonObject {
   const [first = '', ...others] = names.map(escapeRegex);
   const name = others.length === 0 ? first : `(${[first, ...others].join('|')})`;
-  const regex = `(\\C*[${cookieSeparators(version)}])?[ \\t]*${name}=\\C*`;
+  const regex = `(\\C*[${separators}])?[ \\t]*${name}=\\C*`;
   return { name: 'cookie', string_match: { safe_regex: { regex } } };
 }
 
@@ -119,8 +124,8 @@ export function seemsWithout(cookieName: string): JsonObject {
   return isNot('cookie', { contains: `${cookieName}=` });
 }
 
-/** Between cookies, for a character class of a regular expression. */
-export function cookieSeparators(version: EnvoyVersion): string {
+/** Between cookies, for a character class of a regular expression: also what stands between lines of the header where Envoy joins them. */
+function cookieSeparators(version: EnvoyVersion): string {
   return joinsHeaderLines(version) ? ';,' : ';';
 }
 

@@ -1,4 +1,4 @@
-import type { Application, EnvoyVersion, RemotePoolConfig } from '../config/config.ts';
+import type { Application, RemotePoolConfig } from '../config/config.ts';
 import { HOP_HEADER, METADATA_NAMESPACE, POOL_HEADER, siteKey } from '../contract.ts';
 import { NOBODY, type Reason } from '../decision/decide.ts';
 import { escapeRegex } from '../envoy-admin/regex.ts';
@@ -7,8 +7,7 @@ import { statPrefix } from './names.ts';
 import { without } from './per-route.ts';
 import { orRedirect } from './redirect.ts';
 import {
-  carriesOneOf,
-  cookieSeparators,
+  carriesAfter,
   forwardedRoute,
   isAbsent,
   isNot,
@@ -87,9 +86,15 @@ interface Kind {
   readonly route: Route;
 }
 
+/**
+ * Between cookies. A comma may stand in a value, and before 1.40 between two lines of the header as well: what comes after one is
+ * for the sidecar, which reads lines.
+ */
+const SEPARATOR = ';';
+
 /** The most frequent first. */
 function kindsOf(application: Application): Kind[] {
-  const { site, localPool, remotePools, envoy } = application;
+  const { site, localPool, remotePools } = application;
   const here = { reason: 'local', upSite: site } as const;
   const ofNobodyElse = [
     ...remotePools.flatMap(seemsWithoutCookie),
@@ -99,7 +104,7 @@ function kindsOf(application: Application): Kind[] {
   ];
   const ofNobody = [seemsWithout(localPool.cookie.name), ...ofNobodyElse];
   const notForwarded = isAbsent(HOP_HEADER);
-  const ownOnly = [seemsToCarry(localPool), ...ofNobodyElse, carriesOnce(localPool, envoy.version)];
+  const ownOnly = [seemsToCarry(localPool), ...ofNobodyElse, carriesOnce(localPool)];
   return [
     {
       ...{ ...here, name: 'steady_own', owner: site },
@@ -131,7 +136,7 @@ function kindsOf(application: Application): Kind[] {
  * answer. One that it has only under its other names, for as long as its name is changed, is left to the sidecar.
  */
 function steadyRemote(application: Application, pool: RemotePoolConfig): NamedRoute {
-  const { localPool, remotePools, envoy } = application;
+  const { localPool, remotePools } = application;
   const others = remotePools.filter((other) => other !== pool);
   return remoteRoute(application, pool, {
     name: `steady_${pool.cluster}`,
@@ -143,7 +148,7 @@ function steadyRemote(application: Application, pool: RemotePoolConfig): NamedRo
       ...others.flatMap(seemsWithoutCookie),
       ...seemsWithoutCookie(localPool),
       ...seemsNoStatus(application),
-      carriesOneOf([pool.cookie.name], envoy.version),
+      carriesAfter(SEPARATOR, [pool.cookie.name]),
     ],
   });
 }
@@ -152,9 +157,9 @@ function steadyRemote(application: Application, pool: RemotePoolConfig): NamedRo
  * That what seems to be the cookie is it, and is there once: of a client with this site's cookie twice the sidecar tells, for it may
  * not be sticky. One regular expression for both, as each takes 1 % of all that Envoy does for a request.
  */
-function carriesOnce({ cookie: { name } }: WithCookie, version: EnvoyVersion): JsonObject {
+function carriesOnce({ cookie: { name } }: WithCookie): JsonObject {
   const cookie = `${escapeRegex(name)}=`;
-  const isPartOfAnother = `\\C*[^${cookieSeparators(version)} \\t][ \\t]*${cookie}\\C*`;
+  const isPartOfAnother = `\\C*[^${SEPARATOR} \\t][ \\t]*${cookie}\\C*`;
   return isNot('cookie', { safe_regex: { regex: `\\C*${cookie}\\C*${cookie}\\C*|${isPartOfAnother}` } });
 }
 

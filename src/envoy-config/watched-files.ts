@@ -37,12 +37,13 @@ export function isWatchedFile(name: string): boolean {
   return name.endsWith('.yaml') && [ENDPOINTS, ROUTES, ...SECRETS].some((start) => name.startsWith(start));
 }
 
-/** Where Envoy counts what it took of a file and what it refused, before `.update_success`; null: nowhere that matters. */
-export function statPrefixOf({ name, kind }: { readonly name: string; readonly kind: FileKind }): string | null {
+/** Where Envoy counts what it took of a file and what it refused, before `.update_success`. */
+export function statPrefixOf({ name, kind }: { readonly name: string; readonly kind: FileKind }): string {
   const of = (start: string) => statName(decodeURIComponent(name.slice(start.length, -'.yaml'.length)));
   switch (kind) {
     case 'secret':
-      return null;
+      // Called after the file, in whose name there is no dot.
+      return `sds.${statName(name.slice(0, -'.yaml'.length))}`;
     case 'endpoints':
       return `cluster.${of(ENDPOINTS).replace(/_[0-9a-f]{8}$/, '')}`;
     case 'clusters':

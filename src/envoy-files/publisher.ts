@@ -96,6 +96,7 @@ type Trouble = Exclude<Published, { kind: 'taken' }>;
 
 async function publishPlan(envoy: WatchingEnvoy, directory: string, { plan, disk }: PlannedFiles): Promise<Published> {
   const written = new Set<string>();
+  const secrets = plan.files.filter(({ kind }) => kind === 'secret');
   const first = await envoy.look();
   let seen = first;
   try {
@@ -105,7 +106,7 @@ async function publishPlan(envoy: WatchingEnvoy, directory: string, { plan, disk
         await replaceFile(`${directory}/${name}`, text);
       }
       // Without an Envoy that says what it has there is nothing to wait for.
-      if (hasSaid(seen)) seen = await envoy.take(step, seen);
+      if (hasSaid(seen)) seen = await envoy.take(step, secrets, seen);
       if (isRefusal(seen)) break;
     }
   } catch (error) {
@@ -123,7 +124,7 @@ async function publishPlan(envoy: WatchingEnvoy, directory: string, { plan, disk
 function missed({ files, steps }: Plan, { versions }: FileUpdates): Step[] {
   const written = new Set(steps.flatMap((step) => step.files.map(({ name }) => name)));
   const others = files.filter((file) => {
-    const version = versions.get(statPrefixOf(file) ?? '');
+    const version = versions.get(statPrefixOf(file));
     return version !== undefined && version !== file.version && !written.has(file.name);
   });
   const ofKinds = FILE_KINDS.map((kind) => ({ kind, files: others.filter((file) => file.kind === kind) }));
@@ -184,9 +185,18 @@ class WatchingEnvoy {
     }
   }
 
-  /** Waits until it has what a step has written. @param before what it had then @returns what it has now */
-  async take({ kind, awaited }: Step, before: FileUpdates): Promise<FileUpdates | Trouble> {
-    const watched = awaited.filter((file) => before.versions.has(statPrefixOf(file) ?? ''));
+  /**
+   * Waits until it has what a step has written.
+   * @param secrets of which it reads a new one with the cluster or listener that names it
+   * @param before what it had then
+   * @returns what it has now
+   */
+  async take(
+    { kind, awaited }: Step,
+    secrets: readonly PrintedFile[],
+    before: FileUpdates,
+  ): Promise<FileUpdates | Trouble> {
+    const watched = awaited.filter((file) => before.versions.has(statPrefixOf(file)));
     if ((kind === 'clusters' || kind === 'listeners') && watched.length === 0) {
       return {
         kind: 'written',
@@ -198,8 +208,8 @@ class WatchingEnvoy {
       const now = await this.look();
       if (!hasSaid(now)) return now;
       const tookMs = performance.now() - startedAtMs;
-      const refused = watched.find((file) => refusalsOf(file, now) > refusalsOf(file, before));
-      const missing = watched.find((file) => now.versions.get(statPrefixOf(file) ?? '') !== file.version);
+      const refused = [...watched, ...secrets].find((file) => refusalsOf(file, now) > refusalsOf(file, before));
+      const missing = watched.find((file) => now.versions.get(statPrefixOf(file)) !== file.version);
       if (refused !== undefined) return { kind: 'refused', why: await this.#whyRefused(refused) };
       if (missing === undefined && (now.warming === 0 || tookMs > MAX_WARMING_MS)) return now;
       if (missing !== undefined && tookMs > MAX_TAKING_MS) {
@@ -210,11 +220,13 @@ class WatchingEnvoy {
   }
 
   /** Only of listeners does its admin interface say it. */
-  async #whyRefused({ name, kind }: PrintedFile): Promise<string> {
+  async #whyRefused({ name, kind, text }: PrintedFile): Promise<string> {
     const errors = kind === 'listeners' ? await this.#client.listenerErrors().catch(() => []) : [];
-    return errors.length > 0
-      ? `${name}: ${errors.join('; ')}`
-      : `${name}: it says why in its own log, as "Filesystem config update"`;
+    if (errors.length > 0) return `${name}: ${errors.join('; ')}`;
+    const certificates =
+      kind === 'secret' ? [...text.matchAll(/\bfilename: "?([^\s"},]+)/g)].map(([, file]) => file) : [];
+    const of = certificates.length > 0 ? `, which names ${certificates.join(' and ')}` : '';
+    return `${name}${of}: it says why in its own log, as "Filesystem config update"`;
   }
 }
 
@@ -227,7 +239,7 @@ function isRefusal(looked: FileUpdates | Trouble): boolean {
 }
 
 function refusalsOf(file: PrintedFile, updates: FileUpdates): number {
-  return updates.refusals.get(statPrefixOf(file) ?? '') ?? 0;
+  return updates.refusals.get(statPrefixOf(file)) ?? 0;
 }
 
 function differing(before: Plan['bootstrap'], after: Plan['bootstrap']): string[] {

@@ -1,6 +1,6 @@
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
@@ -170,4 +170,41 @@ test('what is there as it is to be, and Envoy has not, it is given again', async
   await writeFile(path, text);
   await reload(east);
   expect(await connectTimeoutOfEnvoy()).toBe(before);
+});
+
+describe('a certificate file that Envoy does not take is said, and the old config stays in both', () => {
+  const missing = { sni: 'west.example.com', ca_file: '/nowhere/ca.pem' };
+
+  /** Of the clusters in use, those that speak TLS. */
+  async function overTls(): Promise<readonly string[]> {
+    const dump = (await (await fetch(`${east.adminUrl}/config_dump?resource=dynamic_active_clusters`)).json()) as {
+      configs?: { cluster: { name: string; transport_socket?: object } }[];
+    };
+    const clusters = (dump.configs ?? []).map(({ cluster }) => cluster);
+    return clusters.filter((cluster) => JSON.stringify(cluster).includes('UpstreamTls')).map(({ name }) => name);
+  }
+
+  test.each<[string, string, (file: ConfigFile) => void]>([
+    [
+      "of another site's pool, that is not there",
+      'cluster_remote_pool_ca.yaml',
+      ({ remote_pools: [pool] }) => Object.assign(pool ?? {}, { tls: missing }),
+    ],
+    [
+      'of the local pool, that is not there',
+      'cluster_local_pool_ca.yaml',
+      ({ local_pool }) => (local_pool.tls = missing),
+    ],
+  ])('%s', async (_, name, change) => {
+    const before = await readFile(east.configFile, 'utf8');
+    const rejected = `config file rejected, the old config stays here and in Envoy: .*${name}, which names /nowhere/ca.pem: `;
+    await writeConfig(east, change);
+    await reload(east);
+    await waitForLineOfOne(new RegExp(rejected));
+    expect(await overTls()).toEqual([]);
+    expect((await readdir(directory)).filter((file) => file === name)).toEqual([]);
+    await writeFile(east.configFile, before);
+    await reload(east);
+    await lab.ready();
+  });
 });

@@ -20,7 +20,7 @@ export function configDir({ config, snapshot }: Facts): Said {
   }
   if (snapshot.fileVersions.size === 0) return unchecked(`what Envoy has of ${directory} is not to be seen`);
   const others = filesOf(config, directory).filter((file) => {
-    return snapshot.fileVersions.get(statPrefixOf(file) ?? '') !== file.version;
+    return snapshot.fileVersions.get(statPrefixOf(file)) !== file.version;
   });
   if (others.length === 0) return ok(`Envoy has what the config file says, by ${directory}`);
   const names = others.map(({ name }) => name).join(', ');

@@ -31,6 +31,8 @@ const pieces = fc.constantFrom(
     'a=1',
     '"',
     '; ',
+    ',',
+    ', ',
     ';',
     ' ',
     '\t',
