@@ -170,6 +170,9 @@ function isKept({ owner }: Decision, { onOwnerDown }: Application): boolean {
 
 function describeCookieChanges(decision: Decision, { sites }: Policy, application: Application): string {
   const { localPool, remotePools } = application;
+  if (decision.reason === 'unknown') {
+    return "an answer of a server sets the cookie of the site that serves, and may expire others': by Envoy's own routes, for health is unknown";
+  }
   if (!('pool' in decision)) return 'the answer sets and expires no cookie of a site';
   if (decision.reason === 'forward' && remotePools[decision.pool - 1]?.redirect !== null) {
     return 'a redirect sets and expires no cookie; proxied, the answer is that of the other site, which sets and expires its cookies itself';

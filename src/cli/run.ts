@@ -152,7 +152,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     .action(async (path: string, options: OpsCommandOptions & ExplainCommandOptions) => {
       const { explain } = await import('./explain.ts');
       const { host, cookie, hop } = options;
-      await explain(ops(options), { path, host, cookie, hop }, context);
+      await explain(ops(options), { path, host, cookie, hop: parsedOption('--hop', hop, siteName) }, context);
     });
 
   command(program, 'drain')
@@ -368,6 +368,11 @@ function durationOption(flag: string, value: string | undefined): number {
 
 function addressOption(flag: string, value: string | undefined) {
   return parsedOption(flag, value, parseAddress);
+}
+
+function siteName(text: string): string {
+  if (text === '') throw new Error('is no site');
+  return text;
 }
 
 /** @throws UsageError with what the parser says of the value */

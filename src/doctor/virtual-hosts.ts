@@ -27,7 +27,18 @@ export function mapHosts(routeConfig: unknown, { applications }: Config): HostMa
   const ofEnvoy = hostTable(all.map(domainsOf));
   const ofSidecar = hostTableOf(applications);
   const taking = (host: string) => all[findIn(ofEnvoy, host)];
-  const decided = new Map(all.map((host) => [host, domainsOf(host).map((domain) => findIn(ofSidecar, domain))]));
+  const prefixes = applications.flatMap(({ hosts }) => hosts.filter((host) => host.length > 1 && host.endsWith('*')));
+  // Where wildcards of both kinds overlap Envoy goes by the end of a host, which only the other virtual host may know.
+  const overlapping = (domain: string) =>
+    domain.startsWith('*') ? prefixes.map((prefix) => `${prefix.slice(0, -1)}${SOME_HOST}${domain.slice(1)}`) : [];
+  const decided = new Map(
+    all.map((host) => [
+      host,
+      domainsOf(host)
+        .flatMap((domain) => [domain, ...overlapping(domain).filter((overlap) => taking(overlap) === host)])
+        .map((domain) => findIn(ofSidecar, domain)),
+    ]),
+  );
   const decidedFor = (host: VirtualHost) => decided.get(host) ?? [];
   return {
     all,
@@ -48,7 +59,10 @@ export function routeConfigOf({ routeConfig, label }: ConnectionManager): string
   return name === '' ? `the route_config of ${label}` : `route config ${name}`;
 }
 
-/** Of a wildcard: a host that it stands for, and that hardly anybody has named. */
+/** What a wildcard stands for, and hardly anybody has named. */
+const SOME_HOST = 'some-host';
+
+/** Of a wildcard: a host that it stands for. */
 function findIn(table: HostTable, host: string): number {
-  return findByHost(table, host.replace('*', 'some-host'));
+  return findByHost(table, host.replace('*', SOME_HOST));
 }

@@ -206,6 +206,19 @@ test('a route of the fast path that is missing is named, though another applicat
   ]);
 });
 
+test('a virtual host of something else is found where wildcards of both kinds overlap', () => {
+  // Of shop.some.org Envoy takes the end, and the sidecar, which knows no other hosts, the beginning.
+  const text = SITE.replace('FAST_PATH', 'false').replace('"*.shop.example.com"', '"shop.*"');
+  const config = parseConfig(text, 'site.yaml', 'rendering');
+  const envoy = fakeEnvoy(config);
+  hosts(envoy).push(stranger({ domains: ['*.org'] }));
+  expect(describeTroubles(findingsOf(envoy, config))).toEqual([
+    expect.stringMatching(
+      /^wrong others: virtual host cdn leads to none of the pools, but the sidecar takes its requests/,
+    ),
+  ]);
+});
+
 /** A virtual host of something else, with what is said of it. */
 function stranger(more: Tree = {}): Tree {
   return {
