@@ -26,7 +26,6 @@ import {
 /** A tick comes each second. */
 const SILENCE_MS = 5_000;
 const RETRY_MS = 1_000;
-const SAY_DELAY_MS = 100;
 const SAMPLES_KEPT_MS = 3_600_000;
 /** The older ones are in their application. */
 const MAX_CHANGES_SHOWN = 50;
@@ -34,6 +33,8 @@ const MAX_CHANGES_SHOWN = 50;
 const CHANGES_AT_FIRST = 6;
 /** Of many changes at once the newest are said. */
 const MAX_CHANGES_SAID = 5;
+/** Read already; those who go through the page find the last ones. */
+const MAX_LINES_SAID = 20;
 
 const graph = createGraph(byId('graph'), byIdOf('moment', HTMLInputElement), KINDS);
 const withStatus = byIdOf('with-status', HTMLInputElement);
@@ -60,8 +61,6 @@ let heardAtMs = performance.now();
 let isLost = false;
 let isWaiting = false;
 let showsAllChanges = false;
-/** @type {string[]} */
-const toSay = [];
 
 graph.onRead((sample) => setText(byId('reading'), sample === null ? '' : describeSample(sample, shownKinds())));
 for (const setting of [withStatus, range]) {
@@ -293,13 +292,12 @@ function indexOrEnd(list, item) {
 }
 
 /**
- * For a screen reader; changes are said once, numbers never. What comes at the same time is said together, for a
- * later text takes the place of one that is still being read.
+ * For a screen reader; changes are said once, numbers never. Each is a line of a log, which is read after those before it:
+ * a text in the place of another cuts it short or is all that is read.
  * @param {string} text
  */
 function say(text) {
-  if (toSay.push(text) > 1) return;
-  setTimeout(() => {
-    byId('said').textContent = toSay.splice(0).join(' ');
-  }, SAY_DELAY_MS);
+  const said = byId('said');
+  said.append(element('p', '', text));
+  if (said.children.length > MAX_LINES_SAID) said.firstElementChild?.remove();
 }
