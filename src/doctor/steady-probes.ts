@@ -81,7 +81,8 @@ function isRight(decision: Decision, { policy, route, sentTo }: Taken): boolean 
   return decision.expire === 0 && sentTo.length === 1 && sentTo[0] === policy.sites[decision.pool]?.cluster;
 }
 
-function isForStatus(route: unknown): boolean {
+/** Whether it is one by which Envoy answers the status URI. */
+export function isForStatus(route: unknown): boolean {
   return textAt(route, 'metadata', 'filter_metadata', 'site_persistence', 'decision') === 'status';
 }
 

@@ -27,6 +27,7 @@ const TOLD = [
   'warn Filter ext_proc: headers sent',
   'warn Filters after it: own answers',
   'warn Routes: held',
+  'warn Routes: drained',
   "warn Envoy's own answers: the servers' own",
   "warn Envoy's own answers: the servers' own",
   "warn Envoy's own answers: the other sites' own",

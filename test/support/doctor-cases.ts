@@ -733,6 +733,27 @@ export const DOCTOR_CASES: readonly DoctorCase[] = [
     fix: /cluster_min_healthy_percentages/,
   },
   {
+    name: 'a drain is not obeyed without a sidecar',
+    real: 'too',
+    bootstrap: (b) => remove(routes(b), 'drained_status'),
+    finds: ['drained: warn'],
+    says: /^no route answers \/local_pool_status with 503 by site_persistence\.drain\.default: without a sidecar such a drain is not obeyed$/,
+    fix: /runtime_key: site_persistence\.drain\.default$/m,
+    at: routes,
+  },
+  {
+    name: 'the health_check filter answers before the routes of a drain',
+    bootstrap: (b) => {
+      for (const name of ['evicted_status', 'drained_status', 'drained_in_file_status']) {
+        delete route(b, name).typed_per_filter_config;
+      }
+    },
+    finds: ['drained: warn'],
+    says: /^no route answers \/local_pool_status with 503 by site_persistence\.drain_evict\.default, site_persistence\.drain\.default, site_persistence\.drain_in_file\.default:/,
+    fix: /envoy\.filters\.http\.health_check:/,
+    at: routes,
+  },
+  {
     name: 'the status URI is always 200 without a sidecar',
     bootstrap: (b) => delete tree(filter(b, 'health_check'), 'typed_config').cluster_min_healthy_percentages,
     finds: ['status URI: warn'],
@@ -1072,6 +1093,26 @@ export const DOCTOR_CASES: readonly DoctorCase[] = [
     finds: ['route: wrong'],
     says: /^route "steady_new" does not switch envoy\.filters\.http\.ext_proc off/,
     fix: /FilterConfig\n\s+disabled: true/,
+    at: (b) => route(b, 'steady_new'),
+  },
+  {
+    name: 'the fast path is not counted',
+    rendered: { envoy: { fast_path: true } },
+    bootstrap: (b) => delete route(b, 'steady_forwarded').stat_prefix,
+    finds: ['route: warn'],
+    says: /^what route "steady_forwarded" decides is not counted: it has no stat_prefix$/,
+    fix: /^stat_prefix: site_persistence_default_steady_forwarded$/,
+    at: (b) => route(b, 'steady_forwarded'),
+  },
+  {
+    name: 'the fast path is counted under a name of before',
+    rendered: { envoy: { fast_path: true } },
+    bootstrap: (b) => {
+      route(b, 'steady_new').stat_prefix = 'site_persistence_new';
+    },
+    finds: ['route: warn'],
+    says: /^what route "steady_new" decides is not counted: no sidecar reads the stat_prefix site_persistence_new$/,
+    fix: /^stat_prefix: site_persistence_default_steady_new$/,
     at: (b) => route(b, 'steady_new'),
   },
   {

@@ -2,12 +2,13 @@ import type { Config } from '../../config/config.ts';
 import { siteKeys } from '../../contract.ts';
 import { createPolicy } from '../../decision/policy.ts';
 import { describeAdmin } from '../../envoy-admin/admin-client.ts';
+import { steadyDecisions } from '../../envoy-config/steady-routes.ts';
 import type { ApplicationFacts, Edge } from '../facts.ts';
 import { fitted } from '../filters-of.ts';
 import { ok, type Said, steps, unchecked, warn, wrong, yaml } from '../finding.ts';
-import { at, listAt, numberAt, textAt } from '../json.ts';
+import { at, listAt, numberAt, pick, textAt } from '../json.ts';
 import { describeRoute, isExtProcOff, readerOf } from '../route-survey.ts';
-import { describeDecision, describeProbe, someProbes, surveySteady } from '../steady-probes.ts';
+import { describeDecision, describeProbe, isForStatus, someProbes, surveySteady } from '../steady-probes.ts';
 import { routeConfigOf } from '../virtual-hosts.ts';
 import { eachApplication } from './applications.ts';
 import type { CheckGroup } from './check.ts';
@@ -133,12 +134,24 @@ function ofRoute(item: unknown, edge: Edge, facts: ApplicationFacts): Said {
     const fix = routesOf(edge, facts, [keyOf(item)]);
     return wrong(`${name} takes requests when ${keyOf(item)} is not set, and nobody watches over it`, fix);
   }
-  if (isExtProcOff(item, edge)) return [];
-  const model = facts.rendered.routes.find((each) => keyOf(each) === keyOf(item));
+  const models = facts.rendered.routes.filter((each) => keyOf(each) === keyOf(item));
+  const model = models.find((each) => textAt(each, 'name') === textAt(item, 'name')) ?? models[0];
+  if (isExtProcOff(item, edge)) return counting(item, model, facts);
   const off = yaml(`in ${name}:`, {
     typed_per_filter_config: {
       [edge.extProc.name]: at(model, 'typed_per_filter_config', 'envoy.filters.http.ext_proc'),
     },
   });
   return wrong(`${name} does not switch ${edge.extProc.name} off: every request asks the sidecar`, off);
+}
+
+/** A route whose counter no sidecar reads is missing in the decisions of metrics, page and `/api/state`. */
+function counting(item: unknown, model: unknown, { application }: ApplicationFacts): Said {
+  // Of one application for every host the health_check filter counts them.
+  if (application.isForEveryHost && isForStatus(item)) return [];
+  const prefix = textAt(item, 'stat_prefix') ?? '';
+  if (steadyDecisions(application).some(({ statPrefix }) => statPrefix === prefix)) return [];
+  const found = prefix === '' ? 'it has no stat_prefix' : `no sidecar reads the stat_prefix ${prefix}`;
+  const name = describeRoute(item);
+  return warn(`what ${name} decides is not counted: ${found}`, yaml(`in ${name}:`, pick(model, 'stat_prefix')));
 }

@@ -12,6 +12,7 @@ import { describeRoute, type RoutedRequest, type RouteSurvey } from '../route-su
 import { routeConfigOf } from '../virtual-hosts.ts';
 import { eachApplication } from './applications.ts';
 import type { CheckGroup } from './check.ts';
+import { drainedWithoutSidecar } from './drained-routes.ts';
 import { eachEdge } from './edges.ts';
 import { heldWithoutSidecar } from './held-routes.ts';
 import { redirects } from './redirects.ts';
@@ -26,6 +27,7 @@ export const ROUTE_CHECKS: CheckGroup = {
     { name: 'forwarded', run: (facts) => eachSurvey(facts, forwarded) },
     { name: 'undecided', run: (facts) => eachSurvey(facts, undecided) },
     { name: 'held', run: (facts) => eachSurvey(facts, heldWithoutSidecar) },
+    { name: 'drained', run: (facts) => eachSurvey(facts, drainedWithoutSidecar) },
     { name: 'hop header', run: (facts) => eachSurvey(facts, hopHeader) },
     { name: 'hop header of retries', run: (facts) => eachSurvey(facts, hopOfRetries) },
     { name: 'stickiness off', run: (facts) => eachSurvey(facts, stickinessOff) },

@@ -9,6 +9,7 @@ import { at } from '../json.ts';
 import { isOn, type Levels } from '../per-route.ts';
 import { firstRoute, readerOf, runtimeOfAsking } from '../route-survey.ts';
 import { routeConfigOf, type VirtualHost } from '../virtual-hosts.ts';
+import { DRAINED_ROUTES } from './drained-routes.ts';
 import { noHosts } from './edges.ts';
 
 const MODEL = 'envoy.filters.http.health_check';
@@ -64,7 +65,8 @@ function nobody(edge: Edge, host: VirtualHost | undefined, facts: ApplicationFac
   if (!isOneForAll) {
     const fix = yaml(
       `in routes of virtual host ${host?.name ?? application.name} of ${routeConfigOf(edge)}, before the others:`,
-      [fitted(rendered.route('undecided_status'), edge, facts)],
+      // Those that read a drain's keys must stay before the one that does not.
+      [...DRAINED_ROUTES, 'undecided_status'].map((route) => fitted(rendered.route(route), edge, facts)),
     );
     return [warn(`no route leads ${application.statusUri} to a health_check filter: ${text}`, fix)];
   }
