@@ -37,6 +37,8 @@ export interface RouteSurvey {
   readonly requests: readonly RoutedRequest[];
   /** The application's virtual hosts: those that have to do with its pools, and that the sidecar takes for its. */
   readonly hosts: readonly VirtualHost[];
+  /** Those of them whose routes to a pool are never reached, and the route that takes what they are for. */
+  readonly shadowed: readonly { readonly host: VirtualHost; readonly by: unknown }[];
   /** Routes that are taken by what a probe can't say, before the one that it found. */
   readonly unsure: readonly string[];
   /** Routes that a path can't be made up for. */
@@ -60,6 +62,7 @@ export function surveyRoutes(edge: AskingManager, { application, snapshot, hostM
   const reader = readerOf([application], snapshot);
   const requests: RoutedRequest[] = [];
   const hosts: VirtualHost[] = [];
+  const shadowed: { host: VirtualHost; by: unknown }[] = [];
   const runtime = runtimeOfAsking(application, snapshot);
   const unsure = new Set<string>();
   const unprobed = new Set<string>();
@@ -68,14 +71,21 @@ export function surveyRoutes(edge: AskingManager, { application, snapshot, hostM
     hosts.push(host);
     const { paths, without } = pathsOf(listAt(host.config, 'routes'), application);
     for (const route of without) unprobed.add(describeRoute(route));
+    const aside = new Map<string, unknown>();
     for (const path of paths) {
       const routed = kindsOf(application).map((kind) => send(kind, path, host, { reader, runtime, unsure }));
       // Routes that have nothing to do with the pools: a redirect, an answer, another application.
-      if (routed.every(({ route }) => route === routed[0]?.route) && isAside(routed[0], edge)) continue;
-      requests.push(...routed);
+      if (routed.every(({ route }) => route === routed[0]?.route) && isAside(routed[0], edge)) {
+        aside.set(path, routed[0]?.route);
+      } else {
+        requests.push(...routed);
+      }
+    }
+    if (aside.size === paths.length && without.length === 0 && asks(host, edge, reader)) {
+      shadowed.push({ host, by: aside.get('/') ?? [...aside.values()].at(-1) });
     }
   }
-  return { requests, hosts, unsure: [...unsure], unprobed: [...unprobed] };
+  return { requests, hosts, shadowed, unsure: [...unsure], unprobed: [...unprobed] };
 }
 
 interface Request {
@@ -209,6 +219,15 @@ function isAside(routed: RoutedRequest | undefined, edge: AskingManager): boolea
   const { destination, route } = routed;
   if (destination === null || destination.first.size + destination.later.size === 0) return true;
   return isExtProcOff(route, edge);
+}
+
+/** Whether some route of a virtual host leads to a pool by what the sidecar says. */
+function asks({ config, routeConfig }: VirtualHost, { extProc }: AskingManager, reader: DestinationReader): boolean {
+  return listAt(config, 'routes').some(
+    (route) =>
+      (reader.read(route, routeConfig, {})?.first.size ?? 0) > 0 &&
+      isOn({ ...extProc, isDisabled: false }, [route, config, routeConfig]),
+  );
 }
 
 /** Whether the config of a route, or of a virtual host, says that it does without the sidecar. */

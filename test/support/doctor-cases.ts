@@ -763,6 +763,15 @@ export const DOCTOR_CASES: readonly DoctorCase[] = [
   },
   // Routes
   {
+    name: 'a route takes every request before those to the pools',
+    bootstrap: (b) =>
+      routes(b).unshift({ name: 'maintenance', match: { prefix: '/' }, direct_response: { status: 503 } }),
+    finds: ['decided: wrong'],
+    says: /^route "maintenance" takes every request of virtual host application: no route after it is reached/,
+    fix: /^take route "maintenance" out, or put it after the routes to the pools$/,
+    besides: ['drained', 'hop header', 'retry on refusal', 'stickiness off'],
+  },
+  {
     name: 'no route for the remote pool',
     real: 'too',
     bootstrap: (b) => remove(routes(b), 'decided_remote_pool'),

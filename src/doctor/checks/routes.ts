@@ -4,7 +4,7 @@ import { NAMED_CLUSTER_FIELDS } from '../fields/cluster-fields.ts';
 import { fieldChecks, type Judge } from '../fields/judge.ts';
 import { clusterSubject } from '../fields/subjects.ts';
 import { fitted } from '../filters-of.ts';
-import { type Fix, ok, type Said, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
+import { type Fix, ok, type Said, steps, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { at, pick, textAt } from '../json.ts';
 import { poolsOf } from '../pools.ts';
 import { redirectsTo } from '../redirects.ts';
@@ -54,7 +54,7 @@ function eachSurvey(facts: Facts, check: SurveyCheck): Said {
   );
 }
 
-function decided({ requests, hosts }: RouteSurvey, facts: ApplicationFacts, edge: Edge): Said {
+function decided({ requests, hosts, shadowed }: RouteSurvey, facts: ApplicationFacts, edge: Edge): Said {
   if (hosts.length === 0) {
     const host = fitted(facts.rendered.virtualHost, edge, facts);
     return wrong(
@@ -62,10 +62,16 @@ function decided({ requests, hosts }: RouteSurvey, facts: ApplicationFacts, edge
       yaml(`in ${routeConfigOf(edge)}:`, { virtual_hosts: [host] }),
     );
   }
-  const wrongs = requests
-    .filter(({ kind }) => kind === 'decided')
-    .filter((request) => !leadsRight(request, facts))
-    .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts, edge)));
+  const wrongs = [
+    ...shadowed.map(({ host, by }) => {
+      const text = `${describeRoute(by)} takes every request of virtual host ${host.name}: no route after it is reached, and none to a pool is before it`;
+      return wrong(text, steps('do this:', `take ${describeRoute(by)} out, or put it after the routes to the pools`));
+    }),
+    ...requests
+      .filter(({ kind }) => kind === 'decided')
+      .filter((request) => !leadsRight(request, facts))
+      .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts, edge))),
+  ];
   if (wrongs.length > 0) return unique(wrongs);
   const pools = new Set(requests.filter(({ kind }) => kind === 'decided').map(({ pool }) => pool));
   return ok(`each decision leads to its pool: ${[...pools].join(', ')}`);
