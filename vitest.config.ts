@@ -50,6 +50,8 @@ export default defineConfig({
         },
       },
       sites('envoy', ['test/envoy/**/*.test.ts'], 1, { maxWorkers: AT_ONCE }),
+      // What operators set, change, ask and see.
+      sites('operate', ['test/operate/**/*.test.ts'], 1, { maxWorkers: AT_ONCE }),
       // About time, load and the world outside.
       sites('field', ['test/field/**/*.test.ts'], 2),
       // What servers speak and say.

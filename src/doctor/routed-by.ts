@@ -70,6 +70,8 @@ function leadsTo(
   const destination = readerOf(applicationsOf(config), snapshot).read(route, host.routeConfig, headers);
   if (destination === null) return `${name} leads to no cluster that is known`;
   const first = [...(destination.first.size > 0 ? destination.first : destination.named)].join(' or ');
+  // As the access log and Envoy's admin interface call it.
+  const [by = first] = destination.first.size === 1 ? destination.named : [];
   const later = [...destination.later].filter((pool) => !destination.first.has(pool));
-  return `${name} to ${first}${later.length === 0 ? '' : `; what that does not take to ${later.join(', ')}`}`;
+  return `${name} to ${first}${by === first ? '' : ` (cluster ${by})`}${later.length === 0 ? '' : `; what that does not take to ${later.join(', ')}`}`;
 }

@@ -178,17 +178,14 @@ function testDemo(create: () => Promise<ComposeProject>): void {
     client.close();
   });
 
-  test('a sidecar stops by itself in under 5 s', async () => {
-    const startedAt = performance.now();
-    await project.run('stop', 'east-sidecar');
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
-    expect((await project.inspect('east-sidecar')).State.ExitCode).toBe(0);
-  });
-
-  test('down takes less than 15 s and leaves no container', async () => {
-    const startedAt = performance.now();
+  test('all end by themselves when they are told to, and down leaves no container', async () => {
+    await project.run('stop');
+    // 137 is what is killed in the end, as the pods are from the beginning.
+    for (const service of SERVICES.filter((name) => !name.endsWith('-pod'))) {
+      const { Running: isRunning, ExitCode: code } = (await project.inspect(service)).State;
+      expect([service, isRunning, code]).toEqual([service, false, 0]);
+    }
     await project.down();
-    expect(performance.now() - startedAt).toBeLessThan(15_000);
     expect(await project.containers()).toEqual([]);
   });
 }
