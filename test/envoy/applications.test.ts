@@ -143,12 +143,15 @@ describe('two applications on one Envoy', () => {
     expect(await post('/drain?application=mail')).toBe(200);
     // A worker of Envoy's takes a new runtime when it has come to it.
     const mailStatus = async () => (await answerOf(lab.east, MAIL, '/mail_status')).body;
-    await expect.poll(mailStatus, { timeout: 10_000 }).toBe(DOWN);
-    expect((await answerOf(lab.east, MAIL, '/mail_status', { 'x-site-hop': 'west' })).body).toBe(UP);
-    expect((await answerOf(lab.east, SHOP, '/local_pool_status')).body).toBe(UP);
-    const { applications, draining } = await lab.east.state();
-    expect([draining, ...applications.map((each) => each.draining)]).toEqual([false, false, true]);
-    expect(await post('/undrain?application=mail')).toBe(200);
+    try {
+      await expect.poll(mailStatus, { timeout: 10_000 }).toBe(DOWN);
+      expect((await answerOf(lab.east, MAIL, '/mail_status', { 'x-site-hop': 'west' })).body).toBe(UP);
+      expect((await answerOf(lab.east, SHOP, '/local_pool_status')).body).toBe(UP);
+      const { applications, draining } = await lab.east.state();
+      expect([draining, ...applications.map((each) => each.draining)]).toEqual([false, false, true]);
+    } finally {
+      expect(await post('/undrain?application=mail')).toBe(200);
+    }
     await expect.poll(mailStatus, { timeout: 10_000 }).toBe(UP);
     await lab.ready();
   });

@@ -22,10 +22,7 @@ describe('one owner', () => {
     lab = await startTwoSites();
   });
   afterAll(async () => await lab?.close());
-  afterEach(async () => {
-    for (const site of lab.sites) if (site.apps.some((app) => app.hasEnded)) await site.startPool();
-    await lab.ready();
-  });
+  afterEach(async () => await lab.restore());
 
   test("with both sites' cookies there is one answer, at most one hop, and one cookie afterwards", async () => {
     for (const edge of lab.sites) {
@@ -162,8 +159,9 @@ describe('one owner', () => {
   });
 
   test('a drain with a time ends by itself, and a restart of the sidecar ends none', async () => {
-    await adminPost(`${lab.east.opsUrl}/drain?for=300ms`);
+    await adminPost(`${lab.east.opsUrl}/drain?for=30m`);
     await lab.east.waitForStatus(503);
+    await adminPost(`${lab.east.opsUrl}/drain?for=300ms`);
     await lab.east.waitForStatus(200);
     await lab.east.sidecar().waitForLine(/no longer draining: its time is over/);
 

@@ -24,7 +24,7 @@ test('the sidecar stays below 150 MB at full load, started as the command is', a
   expect(String(answered)).toBe('answered\n');
   const status = await readFile(`/proc/${serve.pid}/status`, 'utf8');
   expect(Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) / 1_000).toBeLessThan(150);
-});
+}, 600_000);
 
 function decisionFrame(): Buffer {
   return grpcFrame(requestHeaders({ cookie: `${WEST_COOKIE}=1`, 'user-agent': 'x'.repeat(200) }));

@@ -152,7 +152,9 @@ test.each([
     await waitUntil(async () => (await lab.east.stat('cluster.local_pool.health_check.attempt')) >= 6, {
       what: 'two checks of each server',
     });
-    expect(await lab.east.stat('cluster.local_pool.membership_healthy')).toBe(up);
+    await waitUntil(async () => (await lab.east.stat('cluster.local_pool.membership_healthy')) === up, {
+      what: `${up} servers to be up`,
+    });
   } finally {
     await lab.close();
     server.close();

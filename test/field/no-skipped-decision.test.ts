@@ -4,7 +4,7 @@ import type { ManagedProcess } from '../../lab/managed-process.ts';
 import { MAX_CALLS_OF_CONNECTION } from '../../src/contract.ts';
 import { Client } from '../support/client.ts';
 import { Load } from '../support/load.ts';
-import { NONE_SKIPPED, skippedDecisions } from '../support/skipped.ts';
+import { NONE_SKIPPED, patientWithSidecars, skippedDecisions } from '../support/skipped.ts';
 import { type SiteLab, startTwoSites } from '../support/two-sites.ts';
 
 /** A run for a release is LOAD_SECONDS=30; shorter while working on something. */
@@ -36,7 +36,12 @@ describe.each([
   ['1.38.3', 'by reset'],
 ] as const)('Envoy %s, whose streams end %s', (envoyVersion, ending) => {
   test('no decision is skipped under load and in a burst, over no more sessions than its calls need', async () => {
-    const lab = await startTwoSites({ envoyVersion, concurrency: CONCURRENCY, fastPath: false });
+    const lab = await startTwoSites({
+      envoyVersion,
+      concurrency: CONCURRENCY,
+      fastPath: false,
+      patchBootstrap: patientWithSidecars,
+    });
     try {
       const urls = lab.sites.map((site) => site.url);
       const load = await Load.start({ clients: CONNECTIONS, homes: urls, edges: urls, pauseMs: 0 });

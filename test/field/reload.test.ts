@@ -3,6 +3,7 @@ import { waitUntil } from '../../lab/wait-until.ts';
 import { Client } from '../support/client.ts';
 import { Load } from '../support/load.ts';
 import { reload, writeConfig } from '../support/reload.ts';
+import { patientWithSidecars } from '../support/skipped.ts';
 import {
   type ConfigFile,
   EAST_COOKIE,
@@ -15,7 +16,7 @@ import {
 let lab: TwoSites;
 
 beforeAll(async () => {
-  lab = await startTwoSites({ fastPath: false });
+  lab = await startTwoSites({ fastPath: false, patchBootstrap: patientWithSidecars });
 });
 afterAll(async () => await lab?.close());
 

@@ -28,14 +28,14 @@ const addressOf = (server: Server) => `127.0.0.1:${portOf(server)}`;
 const json = (response: ServerResponse, value: object) => void response.end(JSON.stringify(value));
 
 test('a server that closes its idle connections loses no request that meets the closing', async () => {
-  const IDLE_MS = 1_000;
+  const IDLE_MS = 3_000;
   const server = await startServer((request, response) => {
     request.resume().once('end', () => json(response, { site: 'east', server: 'closing' }));
   });
   server.keepAliveTimeout = IDLE_MS;
   const lab = await startTwoSites({
     configure: (file, site) => {
-      if (site === 'east') Object.assign(file.local_pool, { servers: [addressOf(server)], idle_timeout: '500ms' });
+      if (site === 'east') Object.assign(file.local_pool, { servers: [addressOf(server)], idle_timeout: '1s' });
     },
   });
   try {

@@ -138,7 +138,7 @@ export class CleanDebian {
         const { stdout } = await this.try('systemctl is-system-running').catch(() => ({ stdout: '' }));
         return stdout.trim() === 'running';
       },
-      { what: 'the clean Debian to be up', timeoutMs: 60_000, intervalMs: 100 },
+      { what: 'the clean Debian to be up', timeoutMs: 300_000, intervalMs: 100 },
     );
   }
 

@@ -169,7 +169,7 @@ describe.each(['TCP', 'a Unix socket'])('over %s', (kind) => {
     await client.decide({});
     const closedAt = performance.now();
     await sidecar.close();
-    expect(performance.now() - closedAt).toBeLessThan(1_000);
+    expect(performance.now() - closedAt).toBeLessThan(3_000);
     expect(await clientOf(config).health()).toBe('UNAVAILABLE');
     expect(await isTaken(config.listen)).toBe(false);
     expect(await isTaken(config.opsListen)).toBe(false);
@@ -212,7 +212,7 @@ describe('from its first call on', () => {
     const from = performance.now();
     expect(await startWith(mood)).toBe(expected);
     // An Envoy that does not answer, or that comes up later, must not keep the sidecar from coming up.
-    expect(performance.now() - from).toBeLessThan(1_500);
+    expect(performance.now() - from).toBeLessThan(4_000);
   });
 });
 

@@ -285,7 +285,7 @@ describe.concurrent('the pace:', () => {
     const backFrom = performance.now();
     admin.mood = 'well';
     await untilUp(watcher, [true, true]);
-    expect(performance.now() - backFrom).toBeLessThan(1_600);
+    expect(performance.now() - backFrom).toBeLessThan(1_950);
   });
 
   test('polls come at once and quickly while servers are failing', async ({ expect, onTestFinished: after }) => {
@@ -403,7 +403,7 @@ describe('a pool', () => {
   test('is held back after it was down for hold_up, and says so', async () => {
     const admin = await startAdmin();
     const { watcher, log } = await watch(admin, {
-      health: { poll_interval: '20ms', stale_after: '4s', hold_up: '300ms' },
+      health: { poll_interval: '20ms', stale_after: '4s', hold_up: '2s' },
     });
     expect(upPools(watcher)).toEqual([true, true]);
     admin.setPool('remote_pool', ['ejected']);
@@ -414,7 +414,7 @@ describe('a pool', () => {
     expect(upPools(watcher)).toEqual([true, false]);
     await untilUp(watcher, [true, true]);
     // The last poll that saw it down was up to one interval before.
-    expect(performance.now() - backFrom).toBeGreaterThan(200);
+    expect(performance.now() - backFrom).toBeGreaterThan(1_500);
     await seen(admin);
     expect(log.matching(/pool remote_pool/).slice(-2)).toEqual([
       'warn pool remote_pool (west) is down: 1 of 1 servers up, held back by hold_up',
@@ -749,7 +749,7 @@ describe('close()', () => {
       expect(performance.now() - closedAt).toBeLessThan(1_000);
       // What was sent before may only arrive now.
       await pause(50);
-      expect(admin.inFlight).toBe(0);
+      await waitUntil(() => admin.inFlight === 0, { what: 'the last request to be over' });
 
       const [requests, lines] = [admin.requests.length, log.lines.length];
       await pause(150);

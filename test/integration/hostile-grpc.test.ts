@@ -20,6 +20,13 @@ async function expectServed({ client: envoy }: East): Promise<void> {
   expect(await envoy.health(EXT_PROC)).toBe('SERVING');
 }
 
+/** At most once a minute, which a busy machine may take for it. */
+function expectSaidRarely({ log }: East, pattern: RegExp): void {
+  const { length: times } = log.matching(pattern);
+  expect(times).toBeGreaterThan(0);
+  expect(times).toBeLessThan(4);
+}
+
 function connectTo({ config }: East): Socket {
   if (config.listen.kind !== 'tcp') throw new Error('not a TCP address');
   const socket = connect(config.listen.port, config.listen.host);
@@ -114,7 +121,7 @@ describe('others keep their answers while a client', () => {
     await expectServed(east);
     await waitUntil(() => closed >= 2_000, { what: '2,000 calls to be broken off' });
     expect(closed).toBeLessThan(4_000);
-    expect(east.log.matching(/limit of open calls reached/)).toHaveLength(1);
+    expectSaidRarely(east, /limit of open calls reached/);
     await expectServed(east);
   });
 
@@ -233,7 +240,7 @@ describe('others keep their answers while a client', () => {
     }
     await new Promise((resolve) => session.ping(resolve));
     expect(isClosed).toBe(false);
-    expect(east.log.matching(/limit of open connections reached/)).toHaveLength(1);
+    expectSaidRarely(east, /limit of open connections reached/);
     await expectServed(east);
   });
 

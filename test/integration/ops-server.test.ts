@@ -527,7 +527,7 @@ describe('the history', () => {
   }
 
   test('has how each pool was: up, down, held back, unknown, also from before it is asked for', async () => {
-    const east = await startCheckedEast({ health: { ...QUICK_TO_FORGET.health, hold_up: '100ms' } });
+    const east = await startCheckedEast({ health: { ...QUICK_TO_FORGET.health, hold_up: '2s' } });
     east.admin.setPool('remote_pool', ['ejected']);
     await waitUntil(async () => (await stateOf(east.config)).pools[1]?.up === false, { what: 'west to be down' });
     east.admin.setPool('remote_pool', ['up']);

@@ -119,7 +119,7 @@ describe.each<NodeJS.Signals>(['SIGTERM', 'SIGINT'])('%s', (signal) => {
     const endedMs = performance.now() - from;
     const { code, tookMs } = await stopped;
     expect(code).toBe(0);
-    expect(tookMs - endedMs).toBeLessThan(1_500);
+    expect(tookMs - endedMs).toBeLessThan(3_000);
     expect(messages(serving.serve).slice(-2)).toEqual([
       'stopping: in-flight calls get up to 3.5 s to finish',
       'stopped',
@@ -138,7 +138,7 @@ describe('a stop', () => {
     await openSocket(serving.opsListen);
     const { code, tookMs } = await stopWith(serving, 'SIGTERM');
     expect(code).toBe(0);
-    expect(tookMs).toBeLessThan(1_500);
+    expect(tookMs).toBeLessThan(3_000);
     expect(messages(serving.serve)).not.toContain('stop timeout: calls still in flight were reset');
   });
 
@@ -148,7 +148,7 @@ describe('a stop', () => {
     await waitUntil(() => serving.admin.inFlight === 1, { what: 'a poll to hang' });
     const { code, tookMs } = await stopWith(serving, 'SIGTERM');
     expect(code).toBe(0);
-    expect(tookMs).toBeLessThan(1_500);
+    expect(tookMs).toBeLessThan(3_000);
     expect(messages(serving.serve).filter((message) => message.startsWith('cannot read health'))).toEqual([]);
   });
 
@@ -159,8 +159,8 @@ describe('a stop', () => {
       'somebody who watches its health': stopWithHealthWatch,
       'a connection without a request': stopWithIdleConnection,
     };
-    const ended = Object.entries(endings).map(async ([what, stop]) => ({ what, ...(await stop()) }));
-    for (const { what, code, tookMs, cutOff } of await Promise.all(ended)) {
+    for (const [what, stop] of Object.entries(endings)) {
+      const { code, tookMs, cutOff } = await stop();
       expect([what, code, tookMs < STOP_MS, cutOff]).toEqual([what, 0, true, true]);
     }
   });

@@ -1,4 +1,5 @@
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
@@ -24,7 +25,7 @@ async function watched(
 ): Promise<Watched> {
   const directory = await temporaryDirectory();
   const file = join(directory, 'site.yaml');
-  if (prepare === undefined) await writeFile(file, '0');
+  if (prepare === undefined) writeFileSync(file, '0');
   else await prepare(directory);
   let changes = 0;
   const pollingOnly: string[] = [];
@@ -50,16 +51,16 @@ async function expectNoMoreThan({ changes }: Watched, times: number): Promise<vo
 
 test('a file that is written to is seen', async () => {
   const it = await watched();
-  await writeFile(it.file, '1');
+  writeFileSync(it.file, '1');
   await untilChanged(it, 1);
-  await writeFile(it.file, '22');
+  writeFileSync(it.file, '22');
   await untilChanged(it, 2);
 });
 
 test('a file that another one takes the place of is seen, each time', async () => {
   const it = await watched();
   for (let time = 1; time <= 3; time++) {
-    await writeFile(join(it.directory, '.site.yaml.swp'), String(time));
+    writeFileSync(join(it.directory, '.site.yaml.swp'), String(time));
     await rename(join(it.directory, '.site.yaml.swp'), it.file);
     await untilChanged(it, time);
   }
@@ -69,7 +70,7 @@ test('a ConfigMap is seen whose ..data leads elsewhere, each time', async () => 
   /** As the kubelet does it. */
   async function publish(directory: string, version: number): Promise<void> {
     await mkdir(join(directory, `..${version}`));
-    await writeFile(join(directory, `..${version}`, 'site.yaml'), String(version));
+    writeFileSync(join(directory, `..${version}`, 'site.yaml'), String(version));
     await symlink(`..${version}`, join(directory, '..data_tmp'));
     await rename(join(directory, '..data_tmp'), join(directory, '..data'));
     if (version > 0) await rm(join(directory, `..${version - 1}`), { recursive: true });
@@ -88,21 +89,21 @@ test('a file elsewhere is seen that a link leads to, and the one that it leads t
   const elsewhere = [await temporaryDirectory(), await temporaryDirectory()] as const;
   const targets = elsewhere.map((directory) => join(directory, 'target.yaml'));
   const [first = '', second = ''] = targets;
-  for (const target of targets) await writeFile(target, '0');
+  for (const target of targets) writeFileSync(target, '0');
   const it = await watched({}, (directory) => symlink(first, join(directory, 'site.yaml')));
-  await writeFile(first, '1');
+  writeFileSync(first, '1');
   await untilChanged(it, 1);
   await symlink(second, join(it.directory, 'link'));
   await rename(join(it.directory, 'link'), it.file);
   await untilChanged(it, 2);
-  await writeFile(second, '3');
+  writeFileSync(second, '3');
   await untilChanged(it, 3);
 });
 
 test('what is written in pieces is one change, when it is complete', async () => {
   const it = await watched({ settleMs: 150 });
   for (const text of ['', 'a', 'ab', 'abc']) {
-    await writeFile(it.file, text);
+    writeFileSync(it.file, text);
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
   await untilChanged(it, 1);
@@ -111,14 +112,14 @@ test('what is written in pieces is one change, when it is complete', async () =>
 
 test('what ends as it was before is no change', async () => {
   const it = await watched({ settleMs: 150 });
-  await writeFile(it.file, '');
-  await writeFile(it.file, '0');
+  writeFileSync(it.file, '');
+  writeFileSync(it.file, '0');
   await expectNoMoreThan(it, 0);
 });
 
 test('what else happens in the directory is no change', async () => {
   const it = await watched();
-  for (let time = 0; time < 20; time++) await writeFile(join(it.directory, 'other.yaml'), String(time));
+  for (let time = 0; time < 20; time++) writeFileSync(join(it.directory, 'other.yaml'), String(time));
   await rm(join(it.directory, 'other.yaml'));
   await expectNoMoreThan(it, 0);
 });
@@ -127,13 +128,13 @@ test('a file that is gone is a change, and so is its return', async () => {
   const it = await watched();
   await rm(it.file);
   await untilChanged(it, 1);
-  await writeFile(it.file, '0');
+  writeFileSync(it.file, '0');
   await untilChanged(it, 2);
 });
 
 test('a file that was not there at first is seen', async () => {
   const it = await watched({}, async () => {});
-  await writeFile(it.file, '1');
+  writeFileSync(it.file, '1');
   await untilChanged(it, 1);
 });
 
@@ -147,7 +148,7 @@ test('a directory that cannot be watched is said once, and the file is polled', 
   expect(it.pollingOnly).toEqual([
     `${it.directory} can't be watched: ENOSPC: System limit for number of file watchers reached`,
   ]);
-  await writeFile(it.file, '1');
+  writeFileSync(it.file, '1');
   await untilChanged(it, 1);
   await rename(it.file, join(it.directory, 'away'));
   await untilChanged(it, 2);
@@ -162,13 +163,13 @@ test('a watch that breaks off later is said, and the file is polled', async () =
   });
   reset(new Error('EIO'));
   expect(it.pollingOnly).toEqual([`${it.directory} can't be watched: EIO`]);
-  await writeFile(it.file, '1');
+  writeFileSync(it.file, '1');
   await untilChanged(it, 1);
 });
 
 test('a file system that says nothing of a change is polled as well', async () => {
   const it = await watched({ pollMs: 50, watchDirectory: () => ({ on: () => {}, close: () => {} }) });
-  await writeFile(it.file, '1');
+  writeFileSync(it.file, '1');
   await untilChanged(it, 1);
   expect(it.pollingOnly).toEqual([]);
 });
@@ -178,9 +179,9 @@ test('nothing is said after the end', async () => {
   const file = join(directory, 'site.yaml');
   let changes = 0;
   const watch = await watchFile(file, { onChange: () => changes++, onPollingOnly: () => {}, settleMs: 30, pollMs: 20 });
-  await writeFile(file, '1');
+  writeFileSync(file, '1');
   watch.close();
-  await writeFile(file, '2');
+  writeFileSync(file, '2');
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect(changes).toBe(0);
 });

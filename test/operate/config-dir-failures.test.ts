@@ -23,6 +23,7 @@ afterAll(async () => {
 
 afterEach(async () => {
   if (east.envoy?.hasEnded === true) await east.startEnvoy();
+  for (const [index, sidecar] of east.sidecars.entries()) if (sidecar.hasEnded) await east.startSidecar(index);
 });
 
 const connectTimeout =

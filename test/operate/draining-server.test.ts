@@ -40,6 +40,8 @@ describe.each([
     });
     await lab.east.render((text) => text);
     await lab.east.envoy?.stop('SIGKILL');
+    // Noticed late, the end of the old Envoy would be taken for that of the new one.
+    await lab.west.waitForRemote('down');
     await lab.east.startEnvoy();
     await reload(lab.east);
     await lab.ready();

@@ -111,7 +111,9 @@ describe.each(OLDEST_AND_NEWEST)('Envoy %s', (release) => {
       await waitUntil(async () => (await ask(preface)).status === 200, { what: 'the server to be up' });
       const { headers } = JSON.parse((await ask(preface)).body);
       expect(headers).toMatchObject({ 'x-forwarded-for': '198.51.100.7', 'x-forwarded-proto': 'http' });
-      expect(lines.find((line) => line.includes('/of-proxy'))).toContain('"client":"198.51.100.7:4711"');
+      const logged = () => lines.find((line) => line.includes('/of-proxy'));
+      await waitUntil(() => logged() !== undefined, { what: 'the access log' });
+      expect(logged()).toContain('"client":"198.51.100.7:4711"');
       expect((await ask('')).status).toBe(0);
       app.closeAllConnections();
       app.close();
@@ -200,7 +202,7 @@ describe.each(OLDEST_AND_NEWEST)('Envoy %s', (release) => {
     const sites = await startTwoSites({ envoyVersion: release, concurrency: 1, configure });
     const client = new Client();
     try {
-      const post = { method: 'POST', body: 'x', headers: { cookie: `${WEST_COOKIE}=x` } };
+      const post = { method: 'POST', body: 'x', headers: { cookie: `${WEST_COOKIE}=x` }, timeoutMs: 60_000 };
       const answers = Array.from({ length: 300 }, async () => await client.ask(`${sites.east.url}/?waitMs=500`, post));
       expect(new Set((await Promise.all(answers)).map(({ site }) => site))).toEqual(new Set(['west']));
       expect(await sites.east.stat('cluster.remote_pool.http2.rx_reset')).toBe(0);

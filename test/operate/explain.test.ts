@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { runCli } from '../integration/cli-process.ts';
 import { Client } from '../support/client.ts';
@@ -18,6 +18,7 @@ describe.each([true, false])('explain, with fast_path: %s', (fastPath) => {
   beforeAll(async () => {
     lab = await startTwoSites({ fastPath });
   });
+  afterEach(async () => await lab.restore());
   afterAll(async () => await lab?.close());
 
   async function explain(path: string, ...args: string[]) {

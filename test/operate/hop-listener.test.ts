@@ -160,7 +160,7 @@ describe.each<[EnvoyRelease, hopListenOnly: boolean]>([
         const { site, hop } = await client.ask(other.url).finally(() => client.close());
         return site === home.name && hop === other.name;
       };
-      await waitUntil(isForwarded, { what: `${other.name} to forward to ${home.name}` });
+      await waitUntil(() => isForwarded().catch(() => false), { what: `${other.name} to forward to ${home.name}` });
     }
   });
 });

@@ -3,6 +3,7 @@ import { waitUntil } from '../../lab/wait-until.ts';
 import { DEFAULT_APPLICATION } from '../../src/config/config.ts';
 import { Client, serverOf } from '../support/client.ts';
 import { Scrape } from '../support/scrape.ts';
+import { patientWithSidecars } from '../support/skipped.ts';
 import { EAST_COOKIE, type SiteLab, startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
 const CLIENTS_OF_A_SITE = 6;
@@ -11,8 +12,7 @@ const REQUESTS_OF_A_CLIENT = 200;
 let lab: TwoSites;
 beforeAll(async () => {
   // On a busy machine an answer may be too late for Envoy: then the request is served, and not counted.
-  const patchBootstrap = (text: string) => text.replace(/message_timeout: \S+/, 'message_timeout: 10s');
-  lab = await startTwoSites({ fastPath: false, patchBootstrap });
+  lab = await startTwoSites({ fastPath: false, patchBootstrap: patientWithSidecars });
 });
 afterEach(async () => {
   for (const site of lab.sites) if (site.apps.some((app) => app.hasEnded)) await site.startPool();
@@ -144,8 +144,8 @@ async function waitForPools(site: SiteLab, expected: Record<string, [number, num
       const entries = Object.keys(expected).map((name) => {
         const [of = '', cluster = ''] = name.split(' ');
         const value = (metric: string) => scrape.value(metric, { site: of, cluster, application: DEFAULT_APPLICATION });
-        expect(value('pool_health_known')).toBe(1);
-        return [name, [value('pool_servers_up'), value('pool_servers'), value('pool_up')]];
+        const isKnown = value('pool_health_known') === 1;
+        return [name, isKnown ? [value('pool_servers_up'), value('pool_servers'), value('pool_up')] : 'unknown'];
       });
       last = Object.fromEntries(entries);
       return JSON.stringify(last) === JSON.stringify(expected);

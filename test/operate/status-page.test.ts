@@ -38,8 +38,9 @@ describe.skipIf(isSkipped)('the status page', () => {
     lab = await startTwoSites();
   });
   afterEach(async () => {
-    expect(faults.splice(0)).toEqual([]);
+    const seen = faults.splice(0);
     await lab.restore();
+    expect(seen).toEqual([]);
   });
   afterAll(async () => {
     await browser?.close();

@@ -26,6 +26,8 @@ export interface LoadReport {
   /** How long requests were being lost: the time between losses, where one follows another within 100 ms. */
   readonly windowMs: number;
   readonly slowerThan100Ms: number;
+  /** As after a time-out, and not on a busy machine. */
+  readonly slowerThan900Ms: number;
   /** How long the slowest answer or loss took. */
   readonly longestMs: number;
   /** Sessions whose server at the end is another one than at the start. */
@@ -54,6 +56,7 @@ export class Load {
   readonly #startedAt = performance.now();
   #requests = 0;
   #slow = 0;
+  #verySlow = 0;
   #longestMs = 0;
   #isStopping = false;
   #running: Promise<unknown> = Promise.resolve();
@@ -108,6 +111,7 @@ export class Load {
       mostLostByOneClient: Math.max(...this.#states.map((state) => state.lost)),
       windowMs: Math.round(timeOfLosing(this.#lossTimes)),
       slowerThan100Ms: this.#slow,
+      slowerThan900Ms: this.#verySlow,
       longestMs: Math.round(this.#longestMs),
       moved: this.#states.filter(({ servers }) => servers.length > 1 && servers.at(-1) !== servers[0]).length,
       bounced: this.#states.filter(({ servers }) => hasReturned(servers.map(siteOf))).length,
@@ -141,6 +145,7 @@ export class Load {
       this.#requests++;
       const tookMs = performance.now() - startedAt;
       if (tookMs > 100) this.#slow++;
+      if (tookMs > 900) this.#verySlow++;
       this.#longestMs = Math.max(this.#longestMs, tookMs);
       await sleep(pauseMs);
     }

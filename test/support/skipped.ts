@@ -1,5 +1,5 @@
 import { waitUntil } from '../../lab/wait-until.ts';
-import type { SiteLab } from './two-sites.ts';
+import type { LabOptions, SiteLab } from './two-sites.ts';
 
 /**
  * Waits until every stream that Envoy opened has got its message, and then says what Envoy counts as gone wrong, of
@@ -13,6 +13,11 @@ export async function skippedDecisions(site: SiteLab): Promise<Record<string, nu
   const counters = ['failure_mode_allowed', 'streams_failed', 'message_timeouts'];
   const values = await Promise.all(counters.map((name) => stat(name).catch(() => 0)));
   return Object.fromEntries(counters.map((name, index) => [name, values[index] ?? 0]));
+}
+
+/** For {@link LabOptions.patchBootstrap}: on a busy machine an answer may take longer than Envoy waits for it. */
+export function patientWithSidecars(bootstrap: string): string {
+  return bootstrap.replace(/message_timeout: \S+/, 'message_timeout: 10s');
 }
 
 export const NONE_SKIPPED = { failure_mode_allowed: 0, streams_failed: 0, message_timeouts: 0 };

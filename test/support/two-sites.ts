@@ -230,6 +230,19 @@ export class SiteLab {
     );
   }
 
+  /** Waits until Envoy has found every sidecar that runs healthy: it asks no other. */
+  async waitForSidecars(): Promise<void> {
+    const healthy = () => this.stat('cluster.site_persistence.membership_healthy');
+    await waitUntil(
+      async () => {
+        const running = this.sidecars.filter(({ hasEnded }) => !hasEnded).length;
+        // An Envoy with a config of its own may call the cluster otherwise.
+        return (await healthy().catch(() => running)) >= running;
+      },
+      { what: `${this.name}'s Envoy to find its sidecars healthy` },
+    );
+  }
+
   /** Waits until Envoy itself says whether a site is up for its steady routes. */
   async waitForFastPath(state: 'on' | 'off', site: 'east' | 'west' = this.name): Promise<void> {
     const wanted = state === 'on' ? '100' : '0';
@@ -251,6 +264,15 @@ export class SiteLab {
     const file: unknown = parse(await readFile(this.configFile, 'utf8'));
     const moved = { ...(file as ConfigFile), envoy: { ...(file as ConfigFile).envoy, admin: url } };
     await writeFile(this.configFile, stringify(moved));
+  }
+
+  /** Ends every drain and hold by command. */
+  async undo(): Promise<void> {
+    const ops = parseAdminAddress(this.opsAddress(0));
+    const others = this.knownSites.filter((site) => site !== this.name);
+    for (const path of ['/undrain', ...others.map((site) => `/release?site=${site}`)]) {
+      await httpRequest(ops, { method: 'POST', path, timeoutMs: 10_000 });
+    }
   }
 
   /** What a sidecar says of itself. */
@@ -320,18 +342,21 @@ export async function startTwoSites(options: LabOptions = {}): Promise<TwoSites>
     for (const lab of labs) {
       await lab.waitForStatus(200);
       await lab.waitForRemote('up');
+      await lab.waitForSidecars();
       if (fastPath) for (const site of lab.knownSites) await lab.waitForFastPath('on', site);
     }
   }
 
   async function restore(): Promise<void> {
     for (const lab of labs) {
-      if (lab.sidecar().hasEnded) await lab.startSidecar();
+      for (const process of [...lab.apps, ...lab.sidecars, lab.envoy]) process?.signal('SIGCONT');
+      for (const [index, sidecar] of lab.sidecars.entries()) if (sidecar.hasEnded) await lab.startSidecar(index);
       if (lab.envoy?.hasEnded === true) await lab.startEnvoy();
-      if (!lab.apps.some((app) => app.hasEnded)) continue;
+      await lab.undo();
+      const dead = [...lab.apps.entries()].filter(([, app]) => app.hasEnded).map(([index]) => index);
       // Noticed late, the end of the old servers would be taken for that of the new ones.
-      await lab.waitForStatus(503);
-      await lab.startPool();
+      if (dead.length > 0 && dead.length === lab.apps.length) await lab.waitForStatus(503);
+      for (const index of dead) await lab.startApp(index);
     }
     await ready();
   }
