@@ -238,7 +238,7 @@ async function describeListenerTls(config: Config): Promise<string[]> {
     if (tls === null) continue;
     const { validity } = await readCertificates(key, tls);
     const until = validity.cert_file.validTo.toISOString();
-    lines.push(`${key}: TLS, a client needs a certificate of ${tls.clientCaFile}; its own counts until ${until}`);
+    lines.push(`${key}: TLS, clients need a certificate signed by ${tls.clientCaFile}; its own expires ${until}`);
   }
   return lines;
 }

@@ -211,7 +211,7 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
       throw new CommandFailed(`the sidecar at ${where} refused: ${body.split('\n', 1)[0]}`);
     }
     if (httpStatus !== 200) {
-      throw new CommandFailed(`what answers at ${where} (ops_listen) is no sidecar: it says ${httpStatus}`);
+      throw new CommandFailed(`${where} (ops_listen) is not a sidecar: it answered HTTP ${httpStatus}`);
     }
     return siteStateSchema.parse(JSON.parse(body));
   } catch (error) {
@@ -221,7 +221,7 @@ async function ask(target: OpsTarget, method: 'GET' | 'POST', path: string): Pro
         cause: error,
       });
     }
-    throw new CommandFailed(`what answers at ${where} (ops_listen) is no sidecar`, { cause: error });
+    throw new CommandFailed(`${where} (ops_listen) is not a sidecar`, { cause: error });
   }
 }
 

@@ -44,7 +44,7 @@ async function reloadOne(
     const request = { method: 'POST', path: '/reload', timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES } as const;
     const { status, body } = await httpRequest(address, { ...request, ...tls });
     if (status !== 200 && status !== 422) {
-      return { where, isAccepted: false, lines: [`what answers there (ops_listen) is no sidecar: it says ${status}`] };
+      return { where, isAccepted: false, lines: [`ops_listen is not that of a sidecar: it answered HTTP ${status}`] };
     }
     return { where, isAccepted: status === 200, lines: body.trimEnd().split('\n') };
   } catch (error) {

@@ -121,7 +121,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     .option('--ready', 'exit code 1 unless the sidecar is ready, with the reason: for health checks')
     .option(
       '--all',
-      'ask the other sites as well (remote_pools[].ops_url): who takes whom for up, and where they disagree',
+      'ask the other sites as well (remote_pools[].ops_url): which sites each site takes for up, and where they disagree',
     )
     .option('--wait <duration>', 'with --ready: wait up to this long until it is, such as 10s')
     .action(async (applications: string[], options: OpsCommandOptions & StatusCommandOptions) => {
@@ -180,7 +180,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     });
 
   command(program, 'hold')
-    .description('take another site for down, whatever Envoy sees of it, until it is released')
+    .description('treat another site as down, whatever its health checks say, until it is released')
     .argument('<site>', 'the other site, as remote_pools has it')
     .argument('[applications...]', 'for which ones, by name; default: all that it serves')
     .requiredOption('--reason <text>', 'for the log, status and the page: who holds it, and why')
@@ -205,9 +205,7 @@ LOG_LEVEL sets how much is logged: error, warn, info (default) or debug, which l
     });
 
   command(program, 'reload')
-    .description(
-      'have the running sidecars of this config file read it again, as SIGHUP does, and say what became of it',
-    )
+    .description('make the running sidecars reload this config file, as SIGHUP does, and print each result')
     .option('--ops-listen <address>', 'only the sidecar with this ops listener')
     .addHelpText('after', RELOAD_HELP)
     .action(async (options: OpsCommandOptions) => {
@@ -276,7 +274,7 @@ bad config.`;
 
 const RELOAD_HELP = `
 The sidecars are found by their command line on this machine, whatever their ops listeners are. No call is lost; a bad file
-is rejected with its mistakes, and the old config stays.
+is rejected with its errors, and the old config stays.
 
 Exit codes: 0 all have the config, 1 one of them has not, or there is none; 2 wrong use or bad config: none was asked.`;
 

@@ -68,12 +68,12 @@ async function viewOf(opsUrl: string, { opsListenTls }: Config): Promise<View> {
     const tls = isTls ? { tls: opsListenTls === null ? {} : await asClient(opsListenTls) } : {};
     const request = { method: 'GET', path: '/api/state', ...STATE_LIMITS } as const;
     const { status, body } = await httpRequest(address, { ...request, ...tls });
-    if (status !== 200) return `what answers at ${opsUrl} is no sidecar: it says ${status}`;
+    if (status !== 200) return `${opsUrl} is not a sidecar: it answered HTTP ${status}`;
     const state = siteStateSchema.safeParse(JSON.parse(body));
-    return state.success ? state.data : `what answers at ${opsUrl} is no sidecar of this version`;
+    return state.success ? state.data : `${opsUrl} is not a sidecar of this version`;
   } catch (error) {
     if (error instanceof HttpRequestError) return `does not answer at ${opsUrl}: ${error.message}`;
-    if (error instanceof SyntaxError) return `what answers at ${opsUrl} is no sidecar`;
+    if (error instanceof SyntaxError) return `${opsUrl} is not a sidecar`;
     throw error;
   }
 }

@@ -24,7 +24,7 @@ export class ConfigError extends Error {
     const problems = found.slice(0, MAX_MISTAKES_TOLD).map(({ line, message }) => ({ line, message: told(message) }));
     const lines = problems.map(({ line, message }) => `${file}${line === null ? '' : `:${line}`}: ${message}`);
     const left = more + found.length - problems.length;
-    if (left > 0) lines.push(`and ${left} more ${left === 1 ? 'mistake' : 'mistakes'}`);
+    if (left > 0) lines.push(`and ${left} more ${left === 1 ? 'error' : 'errors'}`);
     super(lines.join('\n'));
     this.name = 'ConfigError';
     this.file = file;

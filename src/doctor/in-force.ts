@@ -5,5 +5,5 @@ import { type Fix, steps } from './finding.ts';
 export function bringInForce({ configDir }: Pick<EnvoyConfig, 'configDir'>): Fix {
   return configDir === null
     ? steps('print the Envoy config again, and start Envoy with it:', 'site-persistence envoy > envoy.yaml')
-    : steps('reload the sidecars, whose log says what became of it:', 'kill -HUP PID   # of each');
+    : steps('reload the sidecars:', 'site-persistence reload');
 }

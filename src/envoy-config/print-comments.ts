@@ -156,7 +156,7 @@ const COMMENTS_BY_KEY: Readonly<Record<string, string>> = {
   retriable_statuses:
     'A 5xx counts towards unhealthy_threshold; any other unexpected status takes the server out at once.',
   forward_rules: 'No other header leaves Envoy.',
-  static_layer: 'Lets ext_proc streams end without a reset, which Node takes for an attack in great number.',
+  static_layer: 'Lets ext_proc streams end without a reset, for Node closes connections with many resets.',
   allow_paths: 'What the sidecar, doctor and Prometheus ask. All else, such as to end Envoy, is refused.',
   admin_layer: 'Where the sidecars keep what they share: which sites are up, drains and holds.',
   overload_manager:

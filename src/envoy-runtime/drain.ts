@@ -132,7 +132,7 @@ export class Drain implements RuntimePart {
   #sayLeft(application: string, isShared: boolean): void {
     const message = isShared
       ? `${this.#subject(application)} goes on draining: this sidecar stops, and Envoy knows of the drain`
-      : `${this.#subject(application)} stops while draining: it does not drain after a restart`;
+      : `${this.#subject(application)} stops while draining, and the drain ends with this sidecar: Envoy could not store it`;
     this.#changes.warn(message, { application });
   }
 

@@ -146,7 +146,7 @@ export class Hold implements RuntimePart {
   #left(application: string, site: string, isShared: boolean): void {
     const message = isShared
       ? `${site} stays held${this.#forWhich(application)}: this sidecar stops, and Envoy knows of the hold`
-      : `${site} is held${this.#forWhich(application)} while this sidecar stops: it is not after a restart`;
+      : `the hold of ${site}${this.#forWhich(application)} ends with this sidecar: Envoy could not store it`;
     this.#changes.warn(message, { application, site });
   }
 

@@ -17,7 +17,7 @@ export interface ProcessStream {
   receive(message: Buffer): void;
   /** Envoy sends no more. */
   halfClose(): void;
-  /** Envoy broke it off, or it has ended. */
+  /** Envoy has reset it, or it has ended. */
   cancel(): void;
 }
 

@@ -267,7 +267,7 @@ export function createHealthWatcher(options: HealthWatcherOptions): HealthWatche
 
   function logUnknown(): void {
     changes.error(
-      `health is unknown: no good answer from Envoy for ${staleAfterMs} ms; until then Envoy's fallback routes decide`,
+      `health is unknown: no valid answer from Envoy for ${staleAfterMs} ms; Envoy's fallback routes decide until one arrives`,
     );
   }
 

@@ -12,7 +12,7 @@ export interface DecisionCounter {
 }
 
 /**
- * How a stream ended. `complete`: every phase that Envoy was to send was answered. `reset`: Envoy broke it off or closed
+ * How a stream ended. `complete`: every phase that Envoy was to send was answered. `reset`: Envoy reset it or closed
  * it before that, as when the client went away. `malformed`: what came was not Envoy's.
  */
 export const STREAM_ENDS = ['complete', 'reset', 'malformed'] as const;
@@ -20,8 +20,8 @@ export type StreamEnd = (typeof STREAM_ENDS)[number];
 
 export type PollResult = 'ok' | 'error';
 
-/** `refused`: the file had mistakes, and the old config stays in force. */
-export type ReloadResult = 'ok' | 'refused';
+/** `rejected`: the file had errors, and the old config stays in force. */
+export type ReloadResult = 'ok' | 'rejected';
 
 /** From microseconds, which is what a decision takes, to what it takes where the machine is overloaded. */
 const DECISION_BOUNDS_SECONDS = [
@@ -82,7 +82,9 @@ export class ApplicationCounters {
 export class Counters {
   readonly streams: Record<StreamEnd, number> = { complete: 0, reset: 0, malformed: 0 };
   readonly polls: Record<PollResult, number> = { ok: 0, error: 0 };
-  readonly reloads: Record<ReloadResult, number> = { ok: 0, refused: 0 };
+  readonly reloads: Record<ReloadResult, number> = { ok: 0, rejected: 0 };
+  /** What became of the last one; at first the config that this started with. */
+  lastReload: ReloadResult = 'ok';
   /** Requests whose host belongs to no application. */
   otherHosts = 0;
   /** From the opening of a stream to its decision handed over to gRPC. */
@@ -123,6 +125,7 @@ export class Counters {
 
   countReload(result: ReloadResult): void {
     this.reloads[result]++;
+    this.lastReload = result;
   }
 }
 

@@ -181,10 +181,15 @@ function programTexts(counters: Counters, seen: SiteStateReport, version: string
     }),
     seriesText('counter', {
       name: 'config_reloads_total',
-      help: 'Reloads of the config file, by result: ok, or refused: it has errors and the old config stays.',
+      help: 'Reloads of the config file, by result: ok, or rejected: it has errors and the old config stays.',
       read: (add) => {
-        for (const result of ['ok', 'refused'] as const) add(counters.reloads[result], { result });
+        for (const result of ['ok', 'rejected'] as const) add(counters.reloads[result], { result });
       },
+    }),
+    seriesText('gauge', {
+      name: 'config_last_reload_successful',
+      help: '0 while the config file is not the config in force, for the last reload rejected it: a restart would fail.',
+      read: (add) => add(Number(counters.lastReload === 'ok'), {}),
     }),
     seriesText('gauge', {
       name: 'build_info',

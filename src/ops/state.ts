@@ -342,7 +342,7 @@ function whyNotReady(serving: Serving, isHealthKnown: boolean, ageMs: number | n
     return serving === 'unseen' ? 'starting: no Envoy has checked the health of this sidecar yet' : null;
   }
   const since = ageMs === null ? 'yet' : `for ${(ageMs / 1_000).toFixed(1)} s`;
-  return `health is not known: no good answer from Envoy's admin interface ${since}`;
+  return `health is not known: no valid answer from Envoy's admin interface ${since}`;
 }
 
 function isoTime(ms: number | null | undefined): string | null {

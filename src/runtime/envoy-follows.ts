@@ -77,7 +77,7 @@ export class EnvoyFollows {
       signal: this.#closing.signal,
       onRestartNeeded: (keys) => {
         this.#changes.warn(
-          `Envoy takes some of this with a restart only: its bootstrap has another ${keys.join(', ')}: ` +
+          `restart Envoy to apply all of this: its bootstrap has another ${keys.join(', ')}: ` +
             'print it again with "site-persistence envoy"',
         );
       },

@@ -70,7 +70,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     } catch (error) {
       if (isClosed) return STOPPING;
       logRejected(error);
-      counters.countReload('refused');
+      counters.countReload('rejected');
       return { isAccepted: false, lines };
     }
   }
@@ -90,7 +90,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
       return;
     }
     const count = error.problems.length + error.more;
-    say('error', `config file rejected, the old config stays: ${count} ${count === 1 ? 'mistake' : 'mistakes'}`);
+    say('error', `config file rejected, the old config stays: ${count} ${count === 1 ? 'error' : 'errors'}`);
     for (const line of error.message.split('\n')) {
       logger.error(line);
       lines.push(line);

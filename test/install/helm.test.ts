@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { parseAllDocuments, stringify } from 'yaml';
+import { parse, parseAllDocuments, stringify } from 'yaml';
 import { z } from 'zod';
 import { CHART } from '../../lab/chart-files.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
@@ -92,11 +92,69 @@ describe('the chart', () => {
     ['a wrong type', 'local_pool.min_up=two', /local_pool\/min_up.*got string, want integer/],
     ['a bad duration', 'health.poll_interval=5', /health\/poll_interval/],
     ['an unknown key of its own', 'kubernetes.replica=2', /kubernetes.*replica/],
-    ['what the pod settles', 'envoy.admin=http://127.0.0.1:9901', /envoy.admin: is the chart's to set/],
-    ['a listener of the sidecar', 'ops_listen=127.0.0.1:9003', /ops_listen: is the chart's to set/],
+    ['what the pod settles and would be missed', 'envoy.node_id=east', /envoy.node_id: is the chart's to set/],
+    [
+      'TLS of a listener of the sidecar',
+      'ops_listen_tls.cert_file=/x,ops_listen_tls.key_file=/x,ops_listen_tls.client_ca_file=/x',
+      /ops_listen_tls: is the chart's to set/,
+    ],
+    ['a port that the pod uses', 'envoy.listen=0.0.0.0:9902', /envoy.listen: port 9902 is taken in the pod/],
+    ['a drain that ends before it may', 'kubernetes.drain.minSeconds=90', /kubernetes.drain: minSeconds is more/],
     ['pools beside applications', 'applications[0].name=shop', /local_pool.*false schema/],
   ])('refuses %s, by name', async (_, set, words) => {
     await expect(template('east', [ONE_APPLICATION], '--set', set)).rejects.toThrow(words);
+  });
+
+  test.each(['README.md', 'deploy/systemd/site.yaml', 'envoy/east.yaml'])(
+    "takes the config file of %s as it is: where sidecars and Envoy find each other is the pod's",
+    async (name) => {
+      const text = await readFile(`${ROOT}${name}`, 'utf8');
+      const site = name === 'README.md' ? /```yaml\n(site: east\n[\s\S]*?)```/.exec(text)?.[1] : text;
+      const data = dataOf(await template('east', [await valuesFile('site.yaml', parse(site ?? ''))]), 'site.yaml');
+      expect(parse(data['site.yaml'] ?? '')).toMatchObject({
+        listen: 'unix:/run/site-persistence/1.sock',
+        ops_listen: '127.0.0.1:9003',
+        envoy: { admin: 'unix:/run/site-persistence/admin.sock', config_dir: '/etc/envoy/site-persistence' },
+      });
+    },
+  );
+
+  test('names, labels, families and lists of the values fit into what the chart has of its own', async () => {
+    const rendered = await template('east', [
+      ONE_APPLICATION,
+      await valuesFile('odd.yaml', {
+        envoy: { listen: '[::]:8080' },
+        kubernetes: {
+          secrets: ['wildcard.example.com'],
+          podLabels: { 'app.kubernetes.io/name': 'other', team: 'shop' },
+          monitoring: { prometheusRule: true },
+          overlay: {
+            admin: { allow_paths: { $append: [{ exact: '/memory' }] } },
+            static_resources: { clusters: { $append: [{ name: 'logs' }] } },
+          },
+        },
+      }),
+    ]);
+    const overlay = parse(dataOf(rendered, 'overlay.yaml')['overlay.yaml'] ?? '');
+    expect(overlay.admin.allow_paths.$append).toEqual([
+      { exact: '/drain_listeners?graceful&skip_exit' },
+      { exact: '/memory' },
+    ]);
+    expect(overlay.static_resources.clusters.map(({ name }: { name: string }) => name)).toEqual([
+      'envoy_admin',
+      'logs',
+    ]);
+    expect(overlay.static_resources.listeners[0].address.socket_address.address).toBe('::');
+    for (const port of [9091, 9092]) expect(rendered).toContain(`- "[::]:${port}"`);
+    // A volume's name has no dots, which a Secret's may have.
+    expect(rendered).toMatch(
+      /name: secret-wildcard-example-com-[0-9a-f]{8}, secret: \{ secretName: wildcard\.example\.com/,
+    );
+    expect(rendered).not.toContain('app.kubernetes.io/name: other');
+    expect(rendered).toContain('team: shop');
+    // Of a pod that is gone no sidecar is missing.
+    expect(rendered).toContain('expr: up{namespace="default",container=~"sidecar-.*",pod=~"east-.*"} == 0');
+    expect(rendered).not.toContain('offset 5m');
   });
 
   test('without a site it says what is missing', async () => {

@@ -286,7 +286,7 @@ test('check says what TLS means, and names a certificate with which the sidecar 
   const configFile = await writeSiteFile(file);
   const lines = answer(await runCli(['check', '-c', configFile]));
   expect(lines.slice(-2)).toEqual([
-    expect.stringMatching(/^listen: TLS, a client needs a certificate of \S+\/ca\.pem; its own counts until \d{4}-/),
+    expect.stringMatching(/^listen: TLS, clients need a certificate signed by \S+\/ca\.pem; its own expires \d{4}-/),
     'Envoy as printed: TLS for clients, with /www.pem; other sites, with their certificates, at 0.0.0.0:8443; TLS to west',
   ]);
   await ca.issue('sidecar', { days: -1 });
@@ -608,7 +608,7 @@ describe('status', () => {
       expect.stringContaining("  cannot read health from Envoy's admin interface at "),
     ]);
     expect(complaint(await runCli(['status', '--ready', '-c', configFile]), 1)).toEqual([
-      "not ready: health is not known: no good answer from Envoy's admin interface yet",
+      "not ready: health is not known: no valid answer from Envoy's admin interface yet",
     ]);
   });
 
@@ -770,8 +770,8 @@ describe('a command for a sidecar', () => {
   test('that is something else', async () => {
     const moods: AdminMood[] = ['html', 'other json', 'not http', 'closing'];
     expect(await Promise.all(moods.map(saidOf))).toEqual([
-      ['what answers at ADDRESS (ops_listen) is no sidecar'],
-      ['what answers at ADDRESS (ops_listen) is no sidecar'],
+      ['ADDRESS (ops_listen) is not a sidecar'],
+      ['ADDRESS (ops_listen) is not a sidecar'],
       [expect.stringMatching(/^no sidecar answers at ADDRESS \(ops_listen\): Parse Error/)],
       [expect.stringMatching(/^no sidecar answers at ADDRESS \(ops_listen\): socket hang up/)],
     ]);
@@ -779,8 +779,8 @@ describe('a command for a sidecar', () => {
 
   test("that is Envoy's admin interface, or something that is not well", async () => {
     expect(await Promise.all([saidOf('well'), saidOf('wrong status')])).toEqual([
-      [expect.stringMatching(/^what answers at ADDRESS \(ops_listen\) is no sidecar.*404/)],
-      [expect.stringMatching(/^what answers at ADDRESS \(ops_listen\) is no sidecar.*503/)],
+      [expect.stringMatching(/^ADDRESS \(ops_listen\) is not a sidecar.*404/)],
+      [expect.stringMatching(/^ADDRESS \(ops_listen\) is not a sidecar.*503/)],
     ]);
   });
 

@@ -436,7 +436,7 @@ describe('health is unknown', () => {
     await waitUntil(() => log.matching(/health is unknown/).length > 0, { what: 'the log to say so' });
     await admin.waitForRequests(2);
     expect(log.matching(/health is unknown/)).toEqual([
-      "error health is unknown: no good answer from Envoy for 800 ms; until then Envoy's fallback routes decide",
+      "error health is unknown: no valid answer from Envoy for 800 ms; Envoy's fallback routes decide until one arrives",
     ]);
     // What was last seen can still be looked at.
     expect(localPool(watcher).servers).toBe('2/2');

@@ -33,7 +33,7 @@ test('of many mistakes the first are told, and how many more there are', async (
   const lines = linesOf(stderr);
   expect(lines).toHaveLength(MOST_LINES);
   expect(lines[0]).toMatch(/site\.yaml:\d+: k0: unknown key/);
-  expect(lines.at(-1)).toBe('and 9980 more mistakes');
+  expect(lines.at(-1)).toBe('and 9980 more errors');
 });
 
 test('a file of 2.7 MB is refused by its size, and one that never ends as well', async () => {

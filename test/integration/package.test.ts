@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { ManagedProcess } from '../../lab/managed-process.ts';
@@ -38,6 +39,19 @@ test('says its version, checks a config file and prints the Envoy config', async
   expect(check.stdout).toContain('envoy/east.yaml is fine.');
   const envoy = await run(command, ['envoy', '--config', 'envoy/east.yaml']);
   expect(envoy.stdout).toBe(await readFile('envoy/east.envoy.yaml', 'utf8'));
+});
+
+test('has what its README and docs link to', async () => {
+  const root = join(directory, 'node_modules/site-persistence');
+  const pages = ['README.md', ...(await readdir(join(root, 'docs'))).map((name) => `docs/${name}`)];
+  const missing: string[] = [];
+  for (const page of pages.filter((name) => name.endsWith('.md'))) {
+    for (const [, link = ''] of (await readFile(join(root, page), 'utf8')).matchAll(/\]\(([^)#\s]+)/g)) {
+      if (!/^(https?|mailto):/.test(link) && !existsSync(join(root, dirname(page), link)))
+        missing.push(`${page}: ${link}`);
+    }
+  }
+  expect(missing).toEqual([]);
 });
 
 test('serves, with its status page', async () => {

@@ -82,11 +82,11 @@ class Serving {
     const ended = () => {
       const ends = lines().filter((line) => line.includes('config reloaded'));
       const refusals = lines().filter((line) => line.includes('file rejected'));
-      const mistakes = refusals.map((line) => Number(/(\d+) mistake/.exec(line)?.[1]));
-      const hasAllMistakes =
+      const errors = refusals.map((line) => Number(/(\d+) error/.exec(line)?.[1]));
+      const hasAllErrors =
         lines().filter((line) => /(site\.yaml|cookie\.key)(:\d+)?: /.test(line)).length ===
-        mistakes.reduce((a, b) => a + b, 0);
-      return hasAllMistakes && ends.length + refusals.length >= count;
+        errors.reduce((a, b) => a + b, 0);
+      return hasAllErrors && ends.length + refusals.length >= count;
     };
     await waitUntil(ended, { what: `${count} reloads`, intervalMs: 5 });
     return lines();
@@ -127,16 +127,26 @@ describe('SIGHUP', () => {
   test('is counted, and among the last changes', async () => {
     const serving = await Serving.start();
     await serving.reload({ health: { hold_up: '9s' } });
+    const isInForce = async () => {
+      const metrics = await (await fetch(`http://${serving.file.ops_listen}/metrics`)).text();
+      return /^site_persistence_config_last_reload_successful (\d)$/m.exec(metrics)?.[1];
+    };
+    expect(await isInForce()).toBe('1');
     await serving.reload({ both_cookies: 'both' });
+    // The metrics are made once a second.
+    await waitUntil(async () => (await isInForce()) === '0', {
+      what: 'the metrics to say that the file is not in force',
+    });
     await serving.reload({ health: { hold_up: '9s' } });
+    await waitUntil(async () => (await isInForce()) === '1', { what: 'the metrics to say that it is' });
     expect((await serving.state()).changes.slice(0, 3).map(({ level, message }) => `${level} ${message}`)).toEqual([
       'info config reloaded: nothing changed',
-      'error config file rejected, the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 error',
       expect.stringMatching(/^info config reloaded: .*health\.hold_up changed$/),
     ]);
     const metrics = await (await fetch(`http://${serving.file.ops_listen}/metrics`)).text();
     expect(metrics).toContain('site_persistence_config_reloads_total{result="ok"} 2');
-    expect(metrics).toContain('site_persistence_config_reloads_total{result="refused"} 1');
+    expect(metrics).toContain('site_persistence_config_reloads_total{result="rejected"} 1');
   });
 
   test('with a bad file says what check says of it, and the old config stays', async () => {
@@ -145,7 +155,7 @@ describe('SIGHUP', () => {
     const { code, stderr } = await runCli(['check', '--config', serving.path]);
     expect(code).toBe(2);
     expect(await serving.reload()).toEqual([
-      'error config file rejected, the old config stays: 2 mistakes',
+      'error config file rejected, the old config stays: 2 errors',
       ...linesOf(stderr).map((line) => `error ${line}`),
     ]);
     expect(stderr).toMatch(/site\.yaml:\d+: on_owner_down: "sometimes" must be one of/);
@@ -159,7 +169,7 @@ describe('SIGHUP', () => {
     const serving = await Serving.start();
     await rename(serving.path, `${serving.path}.away`);
     expect(await serving.reload()).toEqual([
-      'error config file rejected, the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 error',
       `error ${serving.path}: no such file: name the config file with --config FILE`,
     ]);
     expect((await serving.client().decide(west)).decision).toBe('forward');
@@ -524,7 +534,7 @@ describe('serve --watch', () => {
     await serving.write({ health: { hold_up: '9s' } });
     const lines = await serving.reloads(2, from);
     expect(lines).toEqual([
-      'error config file rejected, the old config stays: 1 mistake',
+      'error config file rejected, the old config stays: 1 error',
       expect.stringMatching(/^error .*site\.yaml:\d+: bogus: unknown key/),
       expect.stringMatching(/^info config reloaded: .*health\.hold_up changed$/),
     ]);

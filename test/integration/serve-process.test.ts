@@ -219,7 +219,7 @@ describe('a stop', () => {
     await fetch(`http://${serving.opsListen}/drain`, { method: 'POST' });
     await serving.admin.waitForRequests(3);
     await stopWith(serving, 'SIGTERM');
-    const says = 'site east stops while draining: it does not drain after a restart';
+    const says = 'site east stops while draining, and the drain ends with this sidecar: Envoy could not store it';
     expect(messages(serving.serve)).toContain(says);
     const next = await startServe(serving.configFile);
     expect(messages(next)).toContainEqual(expect.stringMatching(/^site east: deciding on .*, not draining$/));

@@ -811,7 +811,7 @@ export const DOCTOR_CASES: readonly DoctorCase[] = [
     name: 'a forwarded request may be sent on',
     bootstrap: (b) => remove(routes(b), 'decided_forwarded'),
     finds: ['forwarded: wrong'],
-    says: /^with x-site-hop, route "decided_local" may send a retry on to remote_pool: it could go round$/,
+    says: /^with x-site-hop, route "decided_local" may send a retry on to remote_pool: it could loop$/,
     fix: /name: decided_forwarded/,
     at: routes,
   },

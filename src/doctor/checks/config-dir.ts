@@ -18,13 +18,13 @@ export function configDir({ config, snapshot }: Facts): Said {
     const fix = steps('print the bootstrap, and start Envoy with it:', 'site-persistence envoy > envoy.yaml');
     return wrong(`Envoy does not read ${directory} (envoy.config_dir): no edit of the config file reaches it`, fix);
   }
-  if (snapshot.fileVersions.size === 0) return unchecked(`what Envoy has of ${directory} is not to be seen`);
+  if (snapshot.fileVersions.size === 0) return unchecked(`cannot tell which files of ${directory} Envoy has loaded`);
   const others = filesOf(config, directory).filter((file) => {
     return snapshot.fileVersions.get(statPrefixOf(file)) !== file.version;
   });
   if (others.length === 0) return ok(`Envoy has what the config file says, by ${directory}`);
   const names = others.map(({ name }) => name).join(', ');
-  return wrong(`Envoy has other ${names} than the config file comes to`, bringInForce(config.envoy));
+  return wrong(`Envoy's ${names} differ from the config file`, bringInForce(config.envoy));
 }
 
 function filesOf(config: Config, directory: string): PrintedFile[] {

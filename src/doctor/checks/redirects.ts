@@ -30,7 +30,7 @@ export function redirects({ hosts }: RouteSurvey, facts: ApplicationFacts, edge:
         const taken = taking(headers);
         if (!isRedirect(taken)) return [];
         const fix = steps('match in it also that:', `${HOP_HEADER} and the cookies of all other sites are absent`);
-        return wrong(`${describeRoute(taken)} redirects ${what}: it could go round`, fix);
+        return wrong(`${describeRoute(taken)} redirects ${what}: it could loop`, fix);
       });
       if (circles.length > 0 || pool.redirect === null) return circles;
       if (!redirectsTo(route, pool)) {

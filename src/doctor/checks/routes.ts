@@ -70,7 +70,7 @@ function decided({ requests, hosts, shadowed }: RouteSurvey, facts: ApplicationF
     ...requests
       .filter(({ kind }) => kind === 'decided')
       .filter((request) => !leadsRight(request, facts))
-      .map((request) => wrong(`decided for ${describeWrong(request)}`, routeMend(request, 'decided', facts, edge))),
+      .map((request) => wrong(`decided for ${describeWrong(request)}`, fixOfRoute(request, 'decided', facts, edge))),
   ];
   if (wrongs.length > 0) return unique(wrongs);
   const pools = new Set(requests.filter(({ kind }) => kind === 'decided').map(({ pool }) => pool));
@@ -89,7 +89,7 @@ function forwarded({ requests }: RouteSurvey, facts: ApplicationFacts, edge: Edg
     if (!leadsRight(request, facts)) return wrong(`with ${HOP_HEADER}, ${describeWrong(request)}`, fix);
     const leaves = [...(request.destination?.later ?? [])].filter((pool) => pool !== local);
     if (leaves.length === 0) return [];
-    const text = `with ${HOP_HEADER}, ${describeRoute(request.route)} may send a retry on to ${leaves.join(', ')}: it could go round`;
+    const text = `with ${HOP_HEADER}, ${describeRoute(request.route)} may send a retry on to ${leaves.join(', ')}: it could loop`;
     return wrong(text, fix);
   });
   return wrongs.length > 0 ? unique(wrongs) : [ok('what another site has forwarded stays here')];
@@ -99,7 +99,7 @@ function undecided({ requests }: RouteSurvey, facts: ApplicationFacts, edge: Edg
   const kinds = requests.filter(({ kind }) => kind === 'undecided');
   const verdicts = kinds.flatMap((request): Said => {
     if (leadsRight(request, facts)) return [];
-    const fix = routeMend(request, 'undecided', facts, edge);
+    const fix = fixOfRoute(request, 'undecided', facts, edge);
     const isLocal = request.pool === facts.application.localPool.cluster;
     const text = `without a sidecar, ${describeWrong(request)}`;
     return [isLocal ? wrong(text, fix) : warn(`${text}: the session is lost until one is back`, fix)];
@@ -127,7 +127,7 @@ function actionOf(route: unknown): string {
 }
 
 /** The route as it is printed for this site. */
-function routeMend(request: RoutedRequest, kind: 'decided' | 'undecided', facts: ApplicationFacts, edge: Edge): Fix {
+function fixOfRoute(request: RoutedRequest, kind: 'decided' | 'undecided', facts: ApplicationFacts, edge: Edge): Fix {
   const isLocal = request.pool === facts.application.localPool.cluster;
   const route = facts.rendered.route(`${kind}_${isLocal ? 'local' : request.pool}`);
   const place = kind === 'decided' ? 'before the others' : isLocal ? 'last' : 'after the decided ones';
@@ -151,7 +151,7 @@ function hopOfRetries({ requests }: RouteSurvey, facts: ApplicationFacts): Said 
   if (without.length === 0) return ok(`added by the clusters that a retry may take: ${[...reached].join(', ')}`);
   return without.map((pool) =>
     wrong(
-      `a retry from the local pool goes to ${pool} without ${HOP_HEADER}: it could go round`,
+      `a retry from the local pool goes to ${pool} without ${HOP_HEADER}: it could loop`,
       yaml(`in cluster ${pool}:`, pick(expected.cluster(pool), 'typed_extension_protocol_options')),
     ),
   );

@@ -540,7 +540,7 @@ describe('ConfigError', () => {
   test('tells the first twenty, and how many more there are', () => {
     const found = (count: number) => Array.from({ length: count }, (_, at) => ({ line: at + 1, message: 'is wrong' }));
     expect(new ConfigError('f', found(20)).message.split('\n')).toHaveLength(20);
-    expect(new ConfigError('f', found(21)).message.split('\n').at(-1)).toBe('and 1 more mistake');
+    expect(new ConfigError('f', found(21)).message.split('\n').at(-1)).toBe('and 1 more error');
     expect(new ConfigError('f', found(30), 5)).toMatchObject({ problems: found(20), more: 15 });
   });
 
@@ -600,7 +600,7 @@ function expectReadable(error: ConfigError, file: string): void {
     expect(message).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]| {4}at |undefined|\[object|Invalid input|YAML\.|call stack/u);
   }
   const told = error.problems.map(({ line, message }) => `${file}:${line}: ${message}`);
-  const more = error.more === 0 ? [] : [`and ${error.more} more ${error.more === 1 ? 'mistake' : 'mistakes'}`];
+  const more = error.more === 0 ? [] : [`and ${error.more} more ${error.more === 1 ? 'error' : 'errors'}`];
   expect(error.message.split('\n')).toEqual([...told, ...more]);
   expect(error.problems.length).toBeLessThanOrEqual(20);
   for (const { message } of error.problems) expect(message.length).toBeLessThanOrEqual(600);

@@ -57,9 +57,9 @@ test("Envoy's own redirect is as good, as long as nothing can go round and brows
     'wrong redirects: route "decided_remote_pool_redirect" redirects for good: a browser keeps that, and a session that moves is not found again',
   ]);
   expect(troublesWith((route) => asked(route, TEMPORARY, ['x-site-hop']))).toContain(
-    'wrong redirects: route "decided_remote_pool_redirect" redirects what another site has forwarded: it could go round',
+    'wrong redirects: route "decided_remote_pool_redirect" redirects what another site has forwarded: it could loop',
   );
   expect(troublesWith((route) => asked(route, TEMPORARY, ['cookie']))).toContain(
-    'wrong redirects: route "decided_remote_pool_redirect" redirects a client with the cookies of both sites: it could go round',
+    'wrong redirects: route "decided_remote_pool_redirect" redirects a client with the cookies of both sites: it could loop',
   );
 });

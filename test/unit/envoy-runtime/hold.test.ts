@@ -260,5 +260,5 @@ test('a hold that Envoy does not take is said to be that of one sidecar', () => 
   hold.start('north', null, REHEARSAL);
   expect(lines().at(-1)).toMatch(/; only this sidecar holds it, for Envoy does not let its runtime be written$/);
   hold.close();
-  expect(lines().at(-1)).toBe('north is held for shop while this sidecar stops: it is not after a restart');
+  expect(lines().at(-1)).toBe('the hold of north for shop ends with this sidecar: Envoy could not store it');
 });

@@ -61,7 +61,7 @@ test('one reload runs at a time, and of those asked for meanwhile the last follo
   await finish();
   await Promise.all(done);
   expect(applied.map((config) => onlyApplication(config).onOwnerDown)).toEqual(['refuse', 'keep']);
-  expect(results).toEqual({ ok: 2, refused: 0 });
+  expect(results).toEqual({ ok: 2, rejected: 0 });
 });
 
 test('what changed is said in one line, and what else is to be done', async () => {
@@ -125,15 +125,15 @@ test('TLS and sockets stay as they were until a restart, which is said', async (
 test('nothing is put in force where nothing changed, which is said', async () => {
   const { reloader, applied, results, lines } = reloading();
   await reloader.reload(async () => read('listen: 127.0.0.1:9002\n'));
-  expect([applied, results, lines()]).toEqual([[], { ok: 1, refused: 0 }, ['info config reloaded: nothing changed']]);
+  expect([applied, results, lines()]).toEqual([[], { ok: 1, rejected: 0 }, ['info config reloaded: nothing changed']]);
 });
 
-test('a bad config is refused with every mistake in it', async () => {
+test('a bad config is rejected with every error in it', async () => {
   const { reloader, applied, results, lines } = reloading();
   const outcome = await reloader.reload(async () => read('bogus: 1\nstatus_uri: status\n'));
-  expect([applied, results]).toEqual([[], { ok: 0, refused: 1 }]);
+  expect([applied, results]).toEqual([[], { ok: 0, rejected: 1 }]);
   expect(lines()).toEqual([
-    'error config file rejected, the old config stays: 2 mistakes',
+    'error config file rejected, the old config stays: 2 errors',
     expect.stringMatching(/^error site\.yaml:9: bogus: unknown key/),
     expect.stringMatching(/^error site\.yaml:10: status_uri: "status" is not a path/),
   ]);
@@ -149,7 +149,7 @@ test('a failure that nobody thought of is logged, and the next reload goes well'
   const done = reloader.reload(async () => read('both_cookies: local\n'));
   await finish();
   await done;
-  expect(results).toEqual({ ok: 1, refused: 1 });
+  expect(results).toEqual({ ok: 1, rejected: 1 });
 });
 
 test('a reload does nothing once closed, not even one that is being read', async () => {
@@ -160,7 +160,7 @@ test('a reload does nothing once closed, not even one that is being read', async
   goOn(read('both_cookies: local\n'));
   await done;
   await reloader.reload(async () => read('both_cookies: local\n'));
-  expect([applied, results, lines()]).toEqual([[], { ok: 0, refused: 0 }, []]);
+  expect([applied, results, lines()]).toEqual([[], { ok: 0, rejected: 0 }, []]);
 });
 
 test('another content of the overlay is a change of Envoy’s own config', async () => {

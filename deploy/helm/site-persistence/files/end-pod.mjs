@@ -24,7 +24,10 @@ const ask = (method, path) =>
       answer.setEncoding('utf8').on('data', (part) => {
         text += part;
       });
-      answer.on('end', () => resolve(text));
+      answer.on('end', () => {
+        if (answer.statusCode === 200) resolve(text);
+        else reject(new Error(`${method} ${path}: Envoy answered ${answer.statusCode}`));
+      });
     });
     call.on('timeout', () => call.destroy(new Error('no answer'))).on('error', reject);
     call.end();

@@ -25,11 +25,17 @@ labels: {{- include "sp.labels" . | nindent 2 }}
 {{ regexFind "[0-9]+$" . }}
 {{- end }}
 
+{{/* All addresses of the pod, in the family that the edge has. */}}
+{{- define "sp.any" -}}
+{{ hasPrefix "[" .Values.envoy.listen | ternary "::" "0.0.0.0" }}
+{{- end }}
+
 {{/* What the pod's shape settles, as YAML. */}}
 {{- define "sp.fixed" -}}
 listen: unix:/run/site-persistence/1.sock
-ops_listen: unix:/run/site-persistence/1.ops
-# For metrics_listen, which changes nothing and which Prometheus and the probes must reach: all else is a socket.
+# The pod's own loopback: for commands in it, and for kubectl port-forward.
+ops_listen: 127.0.0.1:9003
+# For metrics_listen, which changes nothing and which Prometheus and the probes must reach.
 insecure: true
 envoy:
   admin: unix:/run/site-persistence/admin.sock
@@ -40,17 +46,21 @@ envoy:
 
 {{/* site.yaml: the values without the chart's own, with what the pod's shape settles. */}}
 {{- define "sp.site" -}}
-{{- $site := omit .Values "kubernetes" "global" | mustDeepCopy }}
+{{- $site := omit .Values "kubernetes" "global" "metrics_listen" "socket" | mustDeepCopy }}
 {{- $fixed := include "sp.fixed" . | fromYaml }}
-{{- range $key := list "listen" "ops_listen" "metrics_listen" "listen_tls" "ops_listen_tls" "metrics_listen_tls" "socket" "insecure" }}
-{{- if and (hasKey $site $key) (ne (toJson (get $site $key)) (toJson (get $fixed $key))) }}
+{{- range $key := list "listen_tls" "ops_listen_tls" "metrics_listen_tls" }}
+{{- if get $site $key }}
 {{- fail (printf "%s: is the chart's to set: remove it from the values" $key) }}
 {{- end }}
 {{- end }}
-{{- range $key := list "admin" "config_dir" "secrets_dir" "overlay" "node_id" "sidecars" "sidecar_tls" }}
-{{- if and (hasKey $site.envoy $key) (ne (toJson (get $site.envoy $key)) (toJson (get $fixed.envoy $key))) }}
+{{- range $key := list "secrets_dir" "overlay" "node_id" "sidecar_tls" }}
+{{- if and (get $site.envoy $key) (ne (toJson (get $site.envoy $key)) (toJson (get $fixed.envoy $key))) }}
 {{- fail (printf "envoy.%s: is the chart's to set: remove it from the values%s" $key (ternary "; an overlay goes into kubernetes.overlay" "" (eq $key "overlay"))) }}
 {{- end }}
+{{- end }}
+{{- $port := include "sp.port" .Values.envoy.listen }}
+{{- if has $port (list "9902" "9091" "9092" "9003" "9004") }}
+{{- fail (printf "envoy.listen: port %s is taken in the pod: choose another" $port) }}
 {{- end }}
 {{- if not (hasKey $site "site") }}
 {{- fail "site: is missing: give the chart a site.yaml, helm install NAME CHART -f site.yaml" }}
@@ -64,14 +74,26 @@ admin interface that ends a pod gently.
 */}}
 {{- define "sp.overlay" -}}
 {{- $ours := tpl (.Files.Get "files/overlay.yaml") . | fromYaml }}
-{{- $overlay := mustDeepCopy .Values.kubernetes.overlay }}
+{{- $overlay := .Values.kubernetes.overlay | default dict | mustDeepCopy }}
 {{- $theirs := get $overlay "static_resources" | default dict }}
 {{- range $list := list "listeners" "clusters" }}
-{{- $_ := set $theirs $list (concat (get $ours.static_resources $list) (get $theirs $list | default list)) }}
+{{- $more := get $theirs $list | default list }}
+{{- if kindIs "map" $more }}{{ $more = get $more "$append" | default list }}{{ end }}
+{{- $_ := set $theirs $list (concat (get $ours.static_resources $list) $more) }}
 {{- end }}
 {{- $_ := set $overlay "static_resources" $theirs }}
 {{- if not (has (.Values.envoy.version | default "1.40") (list "1.36" "1.37")) }}
-{{- $_ := set $overlay "admin" (mustMergeOverwrite (dict "allow_paths" $ours.allow_paths) (get $overlay "admin" | default dict)) }}
+{{- $admin := get $overlay "admin" | default dict }}
+{{- $more := get $admin "allow_paths" | default list }}
+{{- if kindIs "map" $more }}
+{{- $more = get $more "$append" | default list }}
+{{- $_ := set $admin "allow_paths" (dict "$append" (concat (get $ours.allow_paths "$append") $more)) }}
+{{- else if $more }}
+{{- $_ := set $admin "allow_paths" (concat (get $ours.allow_paths "$append") $more) }}
+{{- else }}
+{{- $_ := set $admin "allow_paths" $ours.allow_paths }}
+{{- end }}
+{{- $_ := set $overlay "admin" $admin }}
 {{- end }}
 {{- toYaml $overlay }}
 {{- end }}
@@ -82,8 +104,13 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* Unlike a Secret's the name of a volume has no dots, and at most 63 characters. */}}
+{{- define "sp.secretVolume" -}}
+secret-{{ . | replace "." "-" | trunc 45 | trimSuffix "-" }}-{{ . | sha256sum | trunc 8 }}
+{{- end }}
+
 {{- define "sp.secretMounts" -}}
 {{- range .Values.kubernetes.secrets }}
-- { name: secret-{{ . }}, mountPath: /etc/site-persistence-secrets/{{ . }}, readOnly: true }
+- { name: {{ include "sp.secretVolume" . }}, mountPath: /etc/site-persistence-secrets/{{ . }}, readOnly: true }
 {{- end }}
 {{- end }}
