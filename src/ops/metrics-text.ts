@@ -188,7 +188,7 @@ function programTexts(counters: Counters, seen: SiteStateReport, version: string
     }),
     seriesText('gauge', {
       name: 'config_last_reload_successful',
-      help: '0 while the config file is not the config in force, for the last reload rejected it: a restart would fail.',
+      help: '0 while the config file is not the config in force, for the last reload rejected it: a restart may fail.',
       read: (add) => add(Number(counters.lastReload === 'ok'), {}),
     }),
     seriesText('gauge', {

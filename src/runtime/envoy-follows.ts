@@ -77,7 +77,7 @@ export class EnvoyFollows {
       signal: this.#closing.signal,
       onRestartNeeded: (keys) => {
         this.#changes.warn(
-          `restart Envoy to apply all of this: its bootstrap has another ${keys.join(', ')}: ` +
+          `Envoy must be restarted to apply all of this, for its bootstrap has another ${keys.join(', ')}: ` +
             'print it again with "site-persistence envoy"',
         );
       },

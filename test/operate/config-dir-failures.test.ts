@@ -141,7 +141,7 @@ test('what takes a restart of Envoy is said before anything is written', async (
     delete envoy.node_id;
   });
   const said = lines.findIndex((line) =>
-    line.includes('restart Envoy to apply all of this: its bootstrap has another node'),
+    line.includes('Envoy must be restarted to apply all of this, for its bootstrap has another node'),
   );
   expect(said).toBeGreaterThan(0);
   expect(lines.findIndex((line, index) => index > said && line.includes('config reloaded'))).toBeGreaterThan(said);
