@@ -136,7 +136,8 @@ test('what takes a restart of Envoy is said before anything is written', async (
     envoy.node_id = 'another';
   });
   await reload(east);
-  const lines = east.sidecars.find(({ lines: all }) => all.some((line) => line.includes('restart only')))?.lines ?? [];
+  const lines =
+    east.sidecars.find(({ lines: all }) => all.some((line) => line.includes('must be restarted')))?.lines ?? [];
   await writeConfig(east, ({ envoy }) => {
     delete envoy.node_id;
   });

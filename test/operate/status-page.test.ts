@@ -1,5 +1,5 @@
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { siteStateSchema } from '../../src/ops/state.ts';
 import { startSidecar } from '../../src/runtime/sidecar.ts';
@@ -21,7 +21,10 @@ import { Load } from '../support/load.ts';
 import { startTwoSites, type TwoSites, WEST_COOKIE } from '../support/two-sites.ts';
 
 const PHONE = { width: 360, height: 640 };
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 150_000;
+
+// Beside others a browser with 200 applications takes its time.
+vi.setConfig({ testTimeout: 300_000 });
 
 const why = whyNoBrowser();
 const isSkipped = why !== null && process.env.CI === undefined;
