@@ -128,6 +128,9 @@ describe.each(['1.36.4', '1.40.0'])('on Envoy %s, with the virtual hosts www, sh
     closing.push(() => sidecarProcess.stop('SIGKILL'));
     const isUp = async () => (await ask('shop', '/local_pool_status')).body === 'LOCAL POOL STATE: UP';
     await waitUntil(isUp, { what: 'the shop to be up' });
+    const stats = async () => await (await fetch(`${adminUrl}/stats?filter=membership_healthy`)).text();
+    const isChecked = async () => /^cluster\.\S*site_persistence\.membership_healthy: 1$/m.test(await stats());
+    await waitUntil(isChecked, { what: 'Envoy to find the sidecar healthy' });
   });
   afterAll(async () => {
     for (const close of closing.reverse()) await close();
