@@ -55,15 +55,17 @@ export function answersPath(filter: HttpFilter, path: string): boolean {
   });
 }
 
+/** Those that answer an application's status URI, where they are on. */
+export function statusFilters(manager: ConnectionManager, { statusUri }: Application): HttpFilter[] {
+  return healthCheckFilters(manager).filter((filter) => answersPath(filter, statusUri));
+}
+
 /** Lines of a fix as they are for this edge: a route's config of a filter goes by the name that the filter has there. */
 export function fitted(lines: unknown, edge: Edge, { application }: ApplicationFacts): unknown {
   const names = new Map([
     ['envoy.filters.http.ext_proc', edge.extProc.name],
     ['envoy.filters.http.stateful_session', stickinessFilter(edge, application)?.name],
-    [
-      'envoy.filters.http.health_check',
-      healthCheckFilters(edge).find((filter) => answersPath(filter, application.statusUri))?.name,
-    ],
+    ['envoy.filters.http.health_check', statusFilters(edge, application)[0]?.name],
   ]);
   return renamed(lines, names);
 }

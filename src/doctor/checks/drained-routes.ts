@@ -1,6 +1,6 @@
 import { drainInFileKey, drainKey, evictKey, HOP_HEADER } from '../../contract.ts';
 import type { ApplicationFacts, Edge } from '../facts.ts';
-import { answersPath, fitted, healthCheckFilters } from '../filters-of.ts';
+import { fitted, statusFilters } from '../filters-of.ts';
 import { ok, type Said, warn, yaml } from '../finding.ts';
 import { numberAt } from '../json.ts';
 import { isOn } from '../per-route.ts';
@@ -45,8 +45,6 @@ export function drainedWithoutSidecar({ hosts }: RouteSurvey, facts: Application
 
 function saysDown(route: unknown, host: VirtualHost, { application }: ApplicationFacts, edge: Edge): boolean {
   const levels = [route, host.config, host.routeConfig];
-  const isAnswered = healthCheckFilters(edge).some(
-    (filter) => isOn(filter, levels) && answersPath(filter, application.statusUri),
-  );
+  const isAnswered = statusFilters(edge, application).some((filter) => isOn(filter, levels));
   return !isAnswered && numberAt(route, 'direct_response', 'status') === 503;
 }

@@ -8,7 +8,7 @@ import { type Edge, type Facts, formatSidecar } from '../facts.ts';
 import { EXT_PROC_FIELDS, MANAGER_FIELDS } from '../fields/filter-fields.ts';
 import { fieldChecks } from '../fields/judge.ts';
 import { extProcSubject, managerSubject } from '../fields/subjects.ts';
-import { answersPath, healthCheckFilters, stickinessFilter } from '../filters-of.ts';
+import { statusFilters, stickinessFilter } from '../filters-of.ts';
 import { ok, type Said, unchecked, type Verdict, warn, wrong, yaml } from '../finding.ts';
 import { entriesAt, listAt, textAt } from '../json.ts';
 import { isOn } from '../per-route.ts';
@@ -132,7 +132,7 @@ function order(edge: Edge, facts: Facts): Said {
 function mustSeeDecision(edge: Edge, { applications }: Facts): ReadonlySet<HttpFilter> {
   const routers = edge.filters.filter(({ type }) => type === ROUTER);
   const ours = applications.flatMap(({ application }) => [
-    ...healthCheckFilters(edge).filter((filter) => answersPath(filter, application.statusUri)),
+    ...statusFilters(edge, application),
     ...[stickinessFilter(edge, application) ?? []].flat(),
   ]);
   return new Set([...routers, ...ours]);

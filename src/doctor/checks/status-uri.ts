@@ -1,9 +1,9 @@
-import type { ConnectionManager, HttpFilter } from '../connection-managers.ts';
+import type { ConnectionManager } from '../connection-managers.ts';
 import { internalListenerOf } from '../destination.ts';
 import type { ApplicationFacts, Edge } from '../facts.ts';
 import { STATUS_URI_FIELDS } from '../fields/filter-fields.ts';
 import { judge } from '../fields/judge.ts';
-import { answersPath, describeFilter, fitted, healthCheckFilters } from '../filters-of.ts';
+import { describeFilter, fitted, healthCheckFilters, statusFilters } from '../filters-of.ts';
 import { type Said, type Verdict, warn, yaml } from '../finding.ts';
 import { at } from '../json.ts';
 import { isOn, type Levels } from '../per-route.ts';
@@ -30,8 +30,7 @@ export function statusUri(edge: Edge, facts: ApplicationFacts): Said {
 /** What is to be said of the first filter that answers; null where none does. */
 function ofFilters(manager: ConnectionManager, levels: Levels, facts: ApplicationFacts): Verdict[] | null {
   const { application, rendered, config } = facts;
-  const isOwn = (filter: HttpFilter) => isOn(filter, levels) && answersPath(filter, application.statusUri);
-  const own = healthCheckFilters(manager).find(isOwn);
+  const own = statusFilters(manager, application).find((filter) => isOn(filter, levels));
   if (own === undefined) return null;
   const ofListener = manager.isInternal ? ` of ${manager.label}` : '';
   return judge(STATUS_URI_FIELDS, {
